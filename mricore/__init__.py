@@ -1,0 +1,1 @@
+"""The open system for pretraining and judging MRI foundation encoders."""

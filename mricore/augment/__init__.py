@@ -1,0 +1,1 @@
+"""Multi-crop and block masks on tensors."""

@@ -1,0 +1,1 @@
+"""Frozen settings: schema, recipes, and the one override language."""

@@ -1,0 +1,80 @@
+"""``--set optimizer.lr=1e-4``: the one override language of the command line, studies and tests."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from mricore.config.schema import Recipe
+from mricore.errors import UserError
+
+
+def setting_paths(model: type[BaseModel] = Recipe, prefix: str = "") -> tuple[str, ...]:
+    """All dotted paths that ``--set`` accepts, in the order of the schema."""
+    paths: list[str] = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            paths.extend(setting_paths(kind, f"{prefix}{name}."))
+        else:
+            paths.append(f"{prefix}{name}")
+    return tuple(paths)
+
+
+def apply_overrides(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
+    """Return the recipe with ``path=value`` assignments applied, later ones winning.
+
+    Values are read as JSON where they parse as JSON (numbers, true/false, lists), else as text.
+
+    Raises:
+        UserError: no ``=``, an unknown path (the message lists valid names), or a value that the
+            schema refuses.
+    """
+    document = recipe.model_dump(mode="json")
+    for assignment in assignments:
+        path, separator, text = assignment.partition("=")
+        if not separator:
+            raise UserError(
+                f"--set {assignment!r} has no '='", "write --set path=value, e.g. optimizer.lr=1e-4"
+            )
+        _assign(document, path.strip(), _value(text.strip()))
+    return validated(document)
+
+
+def validated(document: Mapping[str, Any]) -> Recipe:
+    """A recipe from plain data, e.g. one stored with a checkpoint; unknown names are refused.
+
+    Raises:
+        UserError: the schema refuses a value.
+    """
+    try:
+        return Recipe.model_validate_json(json.dumps(document))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "recipe"
+        raise UserError(f"setting {where}: {first['msg']}", "correct the value given with --set") from None
+
+
+def _assign(document: dict[str, Any], path: str, value: object) -> None:
+    known = setting_paths()
+    if path not in known:
+        section = path.rpartition(".")[0]
+        names = [name for name in known if name.rpartition(".")[0] == section]
+        close = difflib.get_close_matches(path, known, n=3, cutoff=0.5)
+        names = close + [name for name in (names if names else known) if name not in close]
+        raise UserError(f"unknown setting {path!r}", f"valid names: {', '.join(names)}")
+    *sections, leaf = path.split(".")
+    for section in sections:
+        document = document[section]
+    document[leaf] = value
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

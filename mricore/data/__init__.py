@@ -1,0 +1,1 @@
+"""Shards, manifest, epoch plan and the sources that feed a worker."""

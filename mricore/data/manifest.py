@@ -1,0 +1,88 @@
+"""The manifest: what a curated dataset contains, where it came from, and what was left out and why."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mricore.data.shards import Shard
+from mricore.data.storage import Place
+from mricore.errors import UserError
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A dataset's table of contents, written last: a folder without it is not a dataset.
+
+    ``counts`` has slices, volumes, exams, patients; ``distributions`` maps an attribute (location,
+    sequence, plane, vendor, field_strength) to slices per value (paper Fig. 1b); ``funnel`` and
+    ``rejected`` are tables; ``source_fingerprint`` is a keyed digest of the source's file list, so it
+    tells whether the source changed without telling any file name.
+    """
+
+    shards: tuple[Shard, ...]
+    counts: Mapping[str, int]
+    distributions: Mapping[str, Mapping[str, int]]
+    funnel: tuple[Mapping[str, Any], ...]
+    rejected: tuple[Mapping[str, Any], ...]
+    source_fingerprint: str
+    generated_phantoms: bool
+    provenance: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the shards' names, sizes and digests: two datasets with it have the same slices."""
+        text = json.dumps([asdict(shard) for shard in self.shards], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def row_groups(self) -> list[tuple[str, int, int]]:
+        """All row groups as (shard path, index in the shard, rows), in manifest order."""
+        return [
+            (shard.path, index, rows) for shard in self.shards for index, rows in enumerate(shard.row_groups)
+        ]
+
+
+def write_manifest(dataset: Place, manifest: Manifest) -> None:
+    """Write the manifest; this is what makes the folder a dataset."""
+    document = {"format": FORMAT, "digest": manifest.digest, **asdict(manifest)}
+    dataset.write_bytes(MANIFEST, (json.dumps(document, indent=1, sort_keys=True) + "\n").encode())
+
+
+def has_manifest(dataset: Place) -> bool:
+    """Whether the place is a curated dataset."""
+    return dataset.exists(MANIFEST)
+
+
+def read_manifest(dataset: Place) -> Manifest:
+    """Read and check a manifest.
+
+    Raises:
+        UserError: it is missing, of another format, or was changed by hand.
+    """
+    try:
+        document = json.loads(dataset.read_bytes(MANIFEST))
+        if document.pop("format") != FORMAT:
+            raise UserError(
+                f"{dataset.joined(MANIFEST)} has another format", f"curate again with this version ({FORMAT})"
+            )
+        digest = document.pop("digest")
+        shards = tuple(
+            Shard(**{**item, "row_groups": tuple(item["row_groups"])}) for item in document.pop("shards")
+        )
+        for table in ("funnel", "rejected"):
+            document[table] = tuple(document[table])
+        manifest = Manifest(shards=shards, **document)
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{dataset.joined(MANIFEST)} is damaged", "curate into a new destination") from None
+    if manifest.digest != digest:
+        raise UserError(
+            f"{dataset.joined(MANIFEST)} does not match its digest", "curate into a new destination"
+        )
+    return manifest

@@ -1,0 +1,48 @@
+"""One line of progress for long work: what, how many, how fast, how long yet."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import TextIO
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people write them: ``42 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+@dataclass
+class Progress:
+    """Prints ``label: done/total unit, rate, ETA`` at most every ``interval`` seconds, and at the end."""
+
+    label: str
+    total: int
+    unit: str
+    interval: float = 2.0
+    first: int = 0
+    """Units that were done before this process began; they do not count for the rate."""
+    stream: TextIO = field(default_factory=lambda: sys.stdout)
+    _started: float = field(default_factory=time.monotonic, init=False)
+    _printed: float = field(default=0.0, init=False)
+
+    def update(self, done: int, extra: str = "") -> None:
+        """Tell how many units are done; ``extra`` is appended."""
+        now = time.monotonic()
+        if done < self.total and now - self._printed < self.interval:
+            return
+        self._printed = now
+        elapsed = max(now - self._started, 1e-9)
+        rate = (done - self.first) / elapsed
+        if done >= self.total:
+            timing = f"in {duration(elapsed)}"
+        else:
+            timing = f"ETA {duration((self.total - done) / rate)}" if rate else "ETA unknown"
+        parts = [f"{done:,}/{self.total:,} {self.unit}", f"{rate:,.1f}/s", timing, extra]
+        print(f"{self.label}: " + ", ".join(part for part in parts if part), file=self.stream, flush=True)

@@ -1,0 +1,184 @@
+"""Files on a local disk or in an S3 bucket behind one small set of functions.
+
+A place is a URI: a local path, or ``s3://bucket/prefix``. Credentials and endpoint come from the usual
+AWS environment variables (``AWS_ENDPOINT_URL`` for a server of one's own). Paths inside a place are
+relative and use ``/``.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from pyarrow import fs
+
+from mricore.errors import UserError
+
+S3_SCHEME = "s3://"
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One file of a place: path relative to it, size in bytes, modification time in ns (0 if unknown)."""
+
+    path: str
+    size: int
+    modified_ns: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder or a bucket prefix. Small and picklable, so that it can travel to Ray tasks."""
+
+    uri: str
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the place is in an object store."""
+        return self.uri.startswith(S3_SCHEME)
+
+    def joined(self, path: str) -> str:
+        """The URI of ``path`` inside this place."""
+        return f"{self.uri.rstrip('/')}/{path}" if path else self.uri
+
+    def files(self) -> list[StoredFile]:
+        """All files below the place, sorted by path.
+
+        Raises:
+            UserError: the place does not exist or may not be read.
+        """
+        system, root = self._resolved()
+        with readable_errors(self.uri):
+            found = system.get_file_info(fs.FileSelector(root, recursive=True))
+        return sorted(
+            (
+                StoredFile(info.path[len(root) :].lstrip("/"), info.size, info.mtime_ns or 0)
+                for info in found
+                if info.type == fs.FileType.File
+            ),
+            key=lambda file: file.path,
+        )
+
+    def exists(self, path: str = "") -> bool:
+        """Whether a file or folder is there."""
+        system, root = self._resolved(path)
+        with readable_errors(self.uri):
+            return bool(system.get_file_info(root).type != fs.FileType.NotFound)
+
+    @contextmanager
+    def reading(self, path: str) -> Iterator[BinaryIO]:
+        """Open a file for random-access reading.
+
+        Raises:
+            UserError: the file does not exist or may not be read.
+        """
+        system, full = self._resolved(path)
+        with readable_errors(self.uri), system.open_input_file(full) as stream:
+            yield cast(BinaryIO, stream)
+
+    def read_bytes(self, path: str) -> bytes:
+        """The whole content of a file."""
+        with self.reading(path) as stream:
+            return stream.read()
+
+    def write_bytes(self, path: str, content: bytes) -> None:
+        """Write a file so that readers see all of it or nothing.
+
+        Raises:
+            UserError: the place may not be written, or the disk is full.
+        """
+        system, full = self._resolved(path)
+        with readable_errors(self.uri):
+            if self.is_remote:
+                _put(system, full, content)  # an object appears when its upload completes
+            else:
+                _write_and_rename(Path(full), content)
+
+    def arrow(self, path: str) -> tuple[fs.FileSystem, str]:
+        """The pyarrow file system and the path in it, for Parquet readers."""
+        return self._resolved(path)
+
+    def _resolved(self, path: str = "") -> tuple[fs.FileSystem, str]:
+        uri = self.joined(path)
+        if self.is_remote:
+            with readable_errors(self.uri):
+                return fs.S3FileSystem(), uri.removeprefix(S3_SCHEME).rstrip("/")
+        return fs.LocalFileSystem(), uri.rstrip("/") or "/"
+
+
+def place(uri: str) -> Place:
+    """A place from what a user typed; local paths become absolute.
+
+    Raises:
+        UserError: a scheme other than ``s3://``.
+    """
+    if uri.startswith(S3_SCHEME):
+        if not uri.removeprefix(S3_SCHEME).strip("/"):
+            raise UserError(f"{uri!r} names no bucket", "write s3://bucket/prefix")
+        return Place(uri.rstrip("/"))
+    if "://" in uri:
+        raise UserError(f"{uri!r} is neither a path nor s3://", "give a local folder or s3://bucket/prefix")
+    return Place(str(Path(uri).expanduser().absolute()))
+
+
+@contextmanager
+def readable_errors(uri: str) -> Iterator[None]:
+    """Turn failures of storage into one clear line that names only the place the user gave."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"nothing found at {uri}", "check the path or the bucket name") from None
+    except PermissionError:
+        raise UserError(f"no permission for {uri}", "check file rights or the AWS_* credentials") from None
+    except NotADirectoryError:
+        raise UserError(f"{uri} is not a folder", "give the folder that contains the files") from None
+    except OSError as error:
+        if error.errno == 28:
+            raise UserError(
+                f"the disk of {uri} is full", "free some space and run the same command again"
+            ) from None
+        raise UserError(f"{uri} cannot be used ({_cause(error)})", _storage_remedy(uri)) from None
+
+
+def _cause(error: OSError) -> str:
+    text = str(error)
+    for sign, meaning in (
+        ("ACCESS_DENIED", "access denied"),
+        ("NETWORK_CONNECTION", "no connection"),
+        ("curlCode", "no connection"),
+        ("NO_SUCH_BUCKET", "no such bucket"),
+        ("InvalidAccessKeyId", "unknown access key"),
+        ("SignatureDoesNotMatch", "wrong secret key"),
+    ):
+        if sign in text:
+            return meaning
+    return os.strerror(error.errno) if error.errno else type(error).__name__
+
+
+def _storage_remedy(uri: str) -> str:
+    if uri.startswith(S3_SCHEME):
+        return "check AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and that the server is up"
+    return "check the path and its rights"
+
+
+def _put(system: fs.FileSystem, path: str, content: bytes) -> None:
+    with system.open_output_stream(path) as stream:
+        stream.write(content)
+
+
+def _write_and_rename(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,22 @@
+"""The two ways a run can fail: the user's input is wrong, or we are."""
+
+EXIT_DONE = 0
+EXIT_FAULT = 1
+EXIT_USER_ERROR = 2
+
+
+class UserError(Exception):
+    """The input or a setting is wrong; the message is one line and says what to do.
+
+    Entry points print the message without a traceback and exit with code 2. The message must never
+    hold text from inside a DICOM file (names, UIDs, descriptions): only what the user typed.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{problem} -> {remedy}")
+
+    def __reduce__(self) -> tuple[type["UserError"], tuple[str, str]]:
+        """Keep both parts when the error crosses a process boundary (Ray pickles exceptions)."""
+        return (UserError, (self.problem, self.remedy))

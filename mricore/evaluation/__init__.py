@@ -1,0 +1,1 @@
+"""Protocols that judge a frozen encoder."""

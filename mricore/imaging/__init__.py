@@ -1,0 +1,1 @@
+"""DICOM bytes to slices: headers, pixels, anatomy, volumes, de-identification, phantoms. No torch."""

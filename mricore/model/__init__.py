@@ -1,0 +1,1 @@
+"""The SAM-style encoder, its heads, and strict weight files."""

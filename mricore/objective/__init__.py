@@ -1,0 +1,1 @@
+"""The mathematics of DINOv2 as pure functions of tensors."""

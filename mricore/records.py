@@ -1,0 +1,101 @@
+"""The shapes of data that travel between layers: reject reasons, categories and de-identified slices.
+
+Nothing in this module may ever hold an identifier of a patient: ids are keyed pseudonyms, categories
+come from closed lists, and numbers are physics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint16] | NDArray[np.int16]
+"""One slice of stored integers, shape (rows, columns), native bit depth (at most 16)."""
+
+Level = Literal["file", "series", "volume", "exam"]
+
+
+class Reason(StrEnum):
+    """Why something was left out of a curated dataset. Documented one by one in docs/reject-reasons.md."""
+
+    NOT_DICOM = "not_dicom"
+    UNREADABLE_HEADER = "unreadable_header"
+    NOT_MR = "not_mr"
+    NO_PIXELS = "no_pixels"
+    NO_GEOMETRY = "no_geometry"
+    MULTIFRAME = "multiframe"
+    MOSAIC = "mosaic"
+    NOT_GRAYSCALE = "not_grayscale"
+    BIT_DEPTH = "bit_depth"
+    BURNED_IN_ANNOTATION = "burned_in_annotation"
+    LOCALIZER = "localizer"
+    DERIVED = "derived"
+    PHANTOM = "phantom"
+    TOO_SMALL = "too_small"
+    FACIAL_ANATOMY = "facial_anatomy"
+    UNKNOWN_ANATOMY = "unknown_anatomy"
+    DUPLICATE_FILE = "duplicate_file"
+    OTHER_EXAM_OF_PATIENT = "other_exam_of_patient"
+    OVER_PROTOCOL_LIMIT = "over_protocol_limit"
+    TOO_FEW_SLICES = "too_few_slices"
+    DUPLICATE_POSITION = "duplicate_position"
+    GAP = "gap"
+    UNREADABLE_PIXELS = "unreadable_pixels"
+    EMPTY_IMAGE = "empty_image"
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A count of things left out at one level for one reason."""
+
+    level: Level
+    reason: Reason
+    count: int
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """Statistics of real intensities (slope * stored + intercept) of one slice or one volume."""
+
+    minimum: float
+    maximum: float
+    p0_5: float
+    p99_5: float
+
+
+@dataclass(frozen=True)
+class SliceRecord:
+    """One de-identified slice as stored in a shard.
+
+    ``pixels`` are the stored integers, shape (rows, columns), with MONOCHROME1 already inverted;
+    real intensity = slope * pixels + intercept. Spacings are in mm, times in ms, field in tesla.
+    Missing numbers are NaN; missing categories are "unknown".
+    """
+
+    slice_id: str
+    volume_id: str
+    exam_id: str
+    patient_id: str
+    index: int
+    slices_in_volume: int
+    pixels: Pixels
+    slope: float
+    intercept: float
+    spacing_row: float
+    spacing_column: float
+    spacing_slice: float
+    slice_intensity: Intensity
+    volume_intensity: Intensity
+    location: str
+    sequence: str
+    plane: str
+    vendor: str
+    field_strength: float
+    repetition_time: float
+    echo_time: float
+    inversion_time: float
+    flip_angle: float

@@ -1,0 +1,1 @@
+"""MLflow model versions, cards and aliases."""

@@ -1,0 +1,82 @@
+"""Make a version of a registered model in MLflow, with its card, and move an alias to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import mlflow
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from mricore.errors import UserError
+
+REQUIREMENTS = ("mricore", "torch", "numpy", "safetensors")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version, as ``models:/name/number`` and ``models:/name@alias``."""
+
+    name: str
+    number: str
+    alias: str
+
+    @property
+    def uri(self) -> str:
+        """The address that follows the alias."""
+        return f"models:/{self.name}@{self.alias}"
+
+
+def publish(
+    embedder_folder: Path,
+    *,
+    tracking_uri: str,
+    run_id: str,
+    name: str,
+    alias: str,
+    card: str,
+    tags: Mapping[str, str],
+) -> Version:
+    """Register the encoder in ``embedder_folder`` as a version made by ``run_id`` and alias it.
+
+    A run makes one version: publishing it again (after an interruption) returns the version that is there.
+
+    Raises:
+        UserError: the registry does not answer or refuses.
+    """
+    mlflow.set_tracking_uri(tracking_uri)
+    mlflow.set_registry_uri(tracking_uri)
+    client = MlflowClient(tracking_uri, tracking_uri)
+    try:
+        number = _version_of(client, name, run_id) or _register(embedder_folder, run_id, name)
+        client.update_model_version(name, number, description=card)
+        for key, value in tags.items():
+            client.set_model_version_tag(name, number, key, value)
+        client.set_registered_model_alias(name, alias, number)
+    except MlflowException as error:
+        raise UserError(
+            f"the MLflow registry at {tracking_uri} does not work ({type(error).__name__})",
+            "check MLFLOW_TRACKING_URI and that the server is up",
+        ) from error
+    return Version(name, number, alias)
+
+
+def _version_of(client: MlflowClient, name: str, run_id: str) -> str | None:
+    found = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    return str(found[0].version) if found else None
+
+
+def _register(folder: Path, run_id: str, name: str) -> str:
+    requirements = [f"{package}=={metadata.version(package).split('+')[0]}" for package in REQUIREMENTS]
+    with mlflow.start_run(run_id=run_id):
+        info = mlflow.pyfunc.log_model(
+            name="encoder",
+            python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+            artifacts={"embedder": str(folder)},
+            pip_requirements=requirements,
+            registered_model_name=name,
+        )
+    return str(info.registered_model_version)

@@ -1,0 +1,1 @@
+"""Ray Train launch, worker, loop, optimisation step, checkpoints, telemetry."""

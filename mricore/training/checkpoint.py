@@ -1,0 +1,149 @@
+"""A checkpoint is a folder with one safetensors file and one JSON file; nothing in it is pickled.
+
+It does not depend on the number of workers: weights, optimiser moments and centres are whole, and the
+position is (epoch, step). Random numbers need no state, since every draw is a function of the position.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mricore.config.overrides import validated
+from mricore.config.schema import Recipe
+from mricore.errors import UserError
+from mricore.objective.dinov2 import Centers
+from mricore.training.state import TrainState
+
+TENSORS = "tensors.safetensors"
+STATE = "state.json"
+FORMAT = 1
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a checkpoint says of itself."""
+
+    step: int
+    steps_per_epoch: int
+    manifest_digest: str
+    recipe: Recipe
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next step belongs to."""
+        return self.step // self.steps_per_epoch
+
+
+def save_checkpoint(folder: Path, state: TrainState, info: CheckpointInfo) -> None:
+    """Write the state into an existing empty folder (Ray Train makes the upload atomic)."""
+    save_file(_tensors(state), folder / TENSORS)
+    document = {
+        "format": FORMAT,
+        "step": info.step,
+        "epoch": info.epoch,
+        "steps_per_epoch": info.steps_per_epoch,
+        "manifest_digest": info.manifest_digest,
+        "recipe": info.recipe.model_dump(mode="json"),
+        "version": metadata.version("mricore"),
+        "sha256": hashlib.sha256((folder / TENSORS).read_bytes()).hexdigest(),
+    }
+    (folder / STATE).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+
+
+def read_info(folder: Path) -> CheckpointInfo:
+    """Read the small half of a checkpoint.
+
+    Raises:
+        UserError: it is missing, damaged or of another format.
+    """
+    document = _document(folder)
+    return CheckpointInfo(
+        step=document["step"],
+        steps_per_epoch=document["steps_per_epoch"],
+        manifest_digest=document["manifest_digest"],
+        recipe=validated(document["recipe"]),
+    )
+
+
+def load_checkpoint(folder: Path, state: TrainState) -> CheckpointInfo:
+    """Load a checkpoint into a freshly built state; every tensor must have its place.
+
+    Raises:
+        UserError: the checkpoint is truncated, damaged, or belongs to another model.
+    """
+    document = _document(folder)
+    tensors = _read_tensors(folder, document["sha256"])
+    for part, module in (("student", state.student), ("teacher", state.teacher)):
+        try:
+            module.load_state_dict(_taken(tensors, part))
+        except RuntimeError:
+            raise UserError(f"checkpoint {folder.name} is of another model", "use the recipe it was made with") from None
+    _load_moments(state, tensors)
+    centers = _taken(tensors, "centers")
+    state.centers = Centers(centers["image"], centers["patch"])
+    if tensors:
+        raise UserError(f"checkpoint {folder.name} has unknown tensors", "use the version it was made with")
+    state.step = document["step"]
+    return read_info(folder)
+
+
+def _tensors(state: TrainState) -> dict[str, Tensor]:
+    tensors = {f"student/{name}": tensor for name, tensor in state.student.state_dict().items()}
+    tensors |= {f"teacher/{name}": tensor for name, tensor in state.teacher.state_dict().items()}
+    for name, parameter in state.student.named_parameters():
+        moments: dict[str, Tensor] = state.optimizer.state.get(parameter, {})
+        tensors |= {f"optimizer/{kind}/{name}": moments[kind] for kind in moments}
+    tensors |= {"centers/image": state.centers.image, "centers/patch": state.centers.patch}
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+
+
+def _load_moments(state: TrainState, tensors: dict[str, Tensor]) -> None:
+    by_kind = {kind: _taken(tensors, f"optimizer/{kind}") for kind in MOMENTS}
+    for name, parameter in state.student.named_parameters():
+        found = {kind: moments.pop(name) for kind, moments in by_kind.items() if name in moments}
+        if found:
+            state.optimizer.state[parameter] = {
+                kind: tensor if kind == "step" else tensor.to(parameter.device) for kind, tensor in found.items()
+            }
+    if any(by_kind.values()):
+        raise UserError("the checkpoint holds optimiser state of another model", "use the recipe it was made with")
+
+
+def _taken(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    """Remove and return the tensors under a prefix."""
+    names = [name for name in tensors if name.startswith(f"{part}/")]
+    return {name.removeprefix(f"{part}/"): tensors.pop(name) for name in names}
+
+
+def _document(folder: Path) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads((folder / STATE).read_text())
+    except (OSError, ValueError):
+        raise UserError(f"checkpoint {folder.name} is damaged", _REMEDY) from None
+    if document.get("format") != FORMAT:
+        raise UserError(f"checkpoint {folder.name} has another format", "use the version it was made with")
+    return document
+
+
+def _read_tensors(folder: Path, sha256: str) -> dict[str, Tensor]:
+    try:
+        content = (folder / TENSORS).read_bytes()
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise UserError(f"checkpoint {folder.name} is damaged (digest)", _REMEDY)
+        return load_file(folder / TENSORS)
+    except (OSError, SafetensorError):
+        raise UserError(f"checkpoint {folder.name} is damaged", _REMEDY) from None
+
+
+_REMEDY = "remove this checkpoint's folder to go on from an older one, or use --fresh"
+

@@ -1,0 +1,145 @@
+"""Start or continue a training on Ray Train, and name runs so that the same command finds its run again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ray.train import (
+    Checkpoint,
+    CheckpointConfig,
+    FailureConfig,
+    LoggingConfig,
+    RunConfig,
+    ScalingConfig,
+    TrainingFailedError,
+)
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from mricore.config.schema import Recipe
+from mricore.data.cluster import cluster_cpus, cluster_gpus
+from mricore.data.manifest import Manifest
+from mricore.data.storage import Place
+from mricore.errors import UserError
+from mricore.training.telemetry import MlflowReporter, Tracked, progress_lines
+from mricore.training.worker import WorkerJob, train_worker
+
+RECORD = "run.json"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What is known of a run between processes; stored beside its checkpoints."""
+
+    name: str
+    mlflow_run_id: str
+    finished: bool = False
+    checkpoint: str = ""
+    model_version: str = ""
+    report: str = ""
+
+
+def run_name(recipe: Recipe, manifest: Manifest, attempt: int = 0) -> str:
+    """A name that is the same for the same recipe on the same slices."""
+    text = f"{recipe.model_dump_json()}/{manifest.digest}"
+    suffix = f"-{attempt}" if attempt else ""
+    return f"{recipe.name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}{suffix}"
+
+
+def read_record(runs: Place, name: str) -> RunRecord | None:
+    """The record of an earlier run of that name, if any."""
+    path = f"{name}/{RECORD}"
+    return RunRecord(**json.loads(runs.read_bytes(path))) if runs.exists(path) else None
+
+
+def write_record(runs: Place, record: RunRecord) -> None:
+    """Store the record."""
+    runs.write_bytes(f"{record.name}/{RECORD}", json.dumps(asdict(record), indent=1).encode())
+
+
+def check_resources(recipe: Recipe) -> None:
+    """Refuse a run that the cluster could only wait for.
+
+    Raises:
+        UserError: more CPUs or GPUs are asked for than the cluster has, or no CUDA where the recipe
+            needs it.
+    """
+    train = recipe.train
+    needed = train.workers * train.cpus_per_worker
+    if needed > cluster_cpus():
+        raise UserError(
+            f"the recipe needs {needed:g} CPUs and the cluster has {cluster_cpus():g}",
+            "lower --set train.workers or --set train.cpus_per_worker",
+        )
+    if train.gpu and train.workers > cluster_gpus():
+        raise UserError(
+            f"the recipe needs {train.workers} GPUs and the cluster has {cluster_gpus():g}",
+            "lower --set train.workers, or --set train.gpu=false to train on CPUs",
+        )
+
+
+def train(
+    recipe: Recipe, dataset: Place, runs: Place, name: str, tracked: Tracked, ledger: str | None = None
+) -> Checkpoint:
+    """Train to the end and return the last checkpoint; continues a run that was interrupted.
+
+    Raises:
+        UserError: resources are missing, the loss diverged, or a shard is damaged.
+    """
+    check_resources(recipe)
+    job = WorkerJob(recipe.model_dump(mode="json"), dataset.uri, ledger)
+    settings = recipe.train
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config=asdict(job),
+        torch_config=TorchConfig(backend="nccl" if settings.gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=settings.workers,
+            use_gpu=settings.gpu,
+            resources_per_worker={"CPU": settings.cpus_per_worker} | ({"GPU": 1} if settings.gpu else {}),
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=runs.uri,
+            failure_config=FailureConfig(max_failures=settings.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=settings.keep_checkpoints),
+            callbacks=[MlflowReporter(tracked)],
+            logging_config=LoggingConfig(log_level="WARNING"),
+        ),
+    )
+    try:
+        with progress_lines(tracked):
+            result = trainer.fit()
+    except TrainingFailedError as error:
+        raise _cause(error) from error
+    return _outcome(result)
+
+
+def _outcome(result: Any) -> Checkpoint:
+    returned = result.return_value or {}
+    if "diverged_at" in returned:
+        raise UserError(
+            f"the loss is not a finite number at step {returned['diverged_at']}",
+            "lower --set optimizer.lr, or raise --set optimizer.warmup_fraction",
+        )
+    if result.checkpoint is None:
+        raise RuntimeError("training ended without a checkpoint")
+    return result.checkpoint
+
+
+def _cause(error: TrainingFailedError) -> Exception:
+    """The user's error inside a worker's failure, if that is what it was."""
+    for failure in getattr(error, "worker_failures", {}).values():
+        seen: BaseException | None = failure
+        while seen is not None:
+            if isinstance(seen, UserError):
+                return seen
+            seen = getattr(seen, "cause", None) or seen.__cause__
+    return error
+
+
+def open_checkpoint(runs: Place, record: RunRecord) -> Checkpoint:
+    """The checkpoint that a record names."""
+    return Checkpoint(runs.joined(f"{record.name}/{record.checkpoint}"))

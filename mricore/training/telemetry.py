@@ -1,0 +1,158 @@
+"""MLflow: one run per training, written by one process, readable while it grows."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import mlflow
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from ray.train import UserCallback
+
+from mricore.data.progress import Progress
+from mricore.errors import UserError
+from mricore.training.loop import Row
+from mricore.training.place import Home
+
+METRICS_PER_CALL = 900
+PARAMS_PER_CALL = 90
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """A run in MLflow."""
+
+    tracking_uri: str
+    experiment_id: str
+    run_id: str
+
+    @property
+    def client(self) -> MlflowClient:
+        """A client of the tracking server."""
+        return MlflowClient(self.tracking_uri, self.tracking_uri)
+
+
+def start_run(home: Home, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> Tracked:
+    """Create the run, and the database and experiment if they are new.
+
+    Done by the driver before any worker exists, since concurrent first use breaks a SQLite database.
+
+    Raises:
+        UserError: the tracking server does not answer.
+    """
+    client = MlflowClient(home.tracking_uri, home.tracking_uri)
+    try:
+        found = client.get_experiment_by_name(experiment)
+        experiment_id = found.experiment_id if found else client.create_experiment(experiment, home.local_artifacts)
+        run = client.create_run(experiment_id, run_name=name, tags=dict(tags))
+        entries = [Param(key, str(value)) for key, value in params.items()]
+        for i in range(0, len(entries), PARAMS_PER_CALL):
+            client.log_batch(run.info.run_id, params=entries[i : i + PARAMS_PER_CALL])
+    except MlflowException as error:
+        raise UserError(
+            f"MLflow at {home.tracking_uri} does not work ({type(error).__name__})",
+            "check MLFLOW_TRACKING_URI and that the server is up",
+        ) from error
+    return Tracked(home.tracking_uri, experiment_id, run.info.run_id)
+
+
+def reopen_run(home: Home, run_id: str) -> Tracked | None:
+    """An earlier run that goes on, or None if the tracking store no longer has it."""
+    client = MlflowClient(home.tracking_uri, home.tracking_uri)
+    try:
+        run = client.get_run(run_id)
+        client.update_run(run_id, status="RUNNING")
+    except MlflowException:
+        return None
+    return Tracked(home.tracking_uri, run.info.experiment_id, run_id)
+
+
+def end_run(tracked: Tracked, status: str) -> None:
+    """Close the run with "FINISHED" or "FAILED"."""
+    tracked.client.set_terminated(tracked.run_id, status)
+
+
+def log_rows(tracked: Tracked, rows: Sequence[Row]) -> None:
+    """Write metric rows; each row's "step" is the step of its metrics."""
+    now = int(time.time() * 1000)
+    metrics = [
+        Metric(name, value, now, int(row["step"])) for row in rows for name, value in row.items() if name != "step"
+    ]
+    for i in range(0, len(metrics), METRICS_PER_CALL):
+        tracked.client.log_batch(tracked.run_id, metrics=metrics[i : i + METRICS_PER_CALL])
+
+
+def set_tags(tracked: Tracked, tags: Mapping[str, str]) -> None:
+    """Add tags to the run."""
+    tracked.client.log_batch(tracked.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+
+def log_text(tracked: Tracked, text: str, artifact: str) -> None:
+    """Store a text file with the run."""
+    tracked.client.log_text(tracked.run_id, text, artifact)
+
+
+def history(tracked: Tracked) -> list[Row]:
+    """All metric rows of a run, by step; of steps replayed after a crash the last value counts."""
+    client = tracked.client
+    rows: dict[int, Row] = {}
+    for name in client.get_run(tracked.run_id).data.metrics:
+        for metric in sorted(client.get_metric_history(tracked.run_id, name), key=lambda one: one.timestamp):
+            rows.setdefault(metric.step, {"step": float(metric.step)})[name] = metric.value
+    return [rows[step] for step in sorted(rows) if "loss/total" in rows[step]]
+
+
+class MlflowReporter(UserCallback):
+    """Runs in Ray Train's controller, the one process that writes metrics."""
+
+    def __init__(self, tracked: Tracked) -> None:
+        self.tracked = tracked
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        """Write the rows of the first worker, which are sums over all workers already."""
+        rows = [dict(row) for row in metrics[0]["rows"]]
+        rows[-1] |= {"progress/step": metrics[0]["step"], "progress/total": metrics[0]["total"]}
+        log_rows(self.tracked, rows)
+
+
+@contextmanager
+def progress_lines(tracked: Tracked, interval: float = 3.0) -> Iterator[None]:
+    """Print steps, rate, ETA and loss while the body runs, read back from MLflow."""
+    done = threading.Event()
+    thread = threading.Thread(target=_follow, args=(tracked, done, interval), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _follow(tracked: Tracked, done: threading.Event, interval: float) -> None:
+    progress: Progress | None = None
+    shown = -1
+    finished = False
+    while not finished:
+        finished = done.wait(interval)
+        try:
+            metrics = tracked.client.get_run(tracked.run_id).data.metrics
+        except MlflowException:
+            continue  # a busy server; the next look will tell
+        step, total = int(metrics.get("progress/step", -1)), int(metrics.get("progress/total", 0))
+        if step <= shown or not total:
+            continue
+        progress = progress or Progress("training", total, "steps", interval=0.0, first=step)
+        progress.update(step, f"loss {metrics.get('loss/total', float('nan')):.3f}")
+        shown = step
+
+
+def use_tracking(uri: str) -> None:
+    """Make plain MLflow calls of this process talk to ``uri``."""
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)

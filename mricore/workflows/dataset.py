@@ -1,0 +1,72 @@
+"""From what the user calls data to a curated dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import asdict
+from pathlib import Path
+
+from mricore.config.schema import Curation
+from mricore.data.curate import curate, source_fingerprint
+from mricore.data.manifest import Manifest, has_manifest, read_manifest
+from mricore.data.progress import Progress
+from mricore.data.storage import Place, place
+from mricore.imaging.deidentify import load_or_create_key
+from mricore.imaging.phantoms.collection import CollectionSpec, write_collection
+
+PHANTOM_KEY = hashlib.sha256(b"mricore phantoms are nobody").digest()
+"""Phantoms are nobody, so their pseudonyms need no secret and are the same everywhere."""
+
+
+def secret_key(path: Path) -> bytes:
+    """The key of the pseudonyms, made on first use.
+
+    Raises:
+        UserError: the file is not a key.
+    """
+    path = path.expanduser()
+    if not path.exists():
+        print(f"pseudonyms: made a new secret key in {path}; keep it, and keep it secret")
+    return load_or_create_key(path)
+
+
+def curated_dataset(data: str | None, outputs: Place, policy: Curation, key_file: Path) -> tuple[Place, Manifest]:
+    """A curated dataset as it is, raw DICOM curated into a cache first, or generated phantoms.
+
+    Needs a Ray session.
+
+    Raises:
+        UserError: the data cannot be read or hold no usable MR.
+    """
+    if data is None:
+        return _phantoms(outputs, policy)
+    source = place(data)
+    if has_manifest(source):
+        print("data: a curated dataset, used as it is")
+        return source, read_manifest(source)
+    key = secret_key(key_file)
+    fingerprint = source_fingerprint(source.files(), policy, key)
+    target = Place(outputs.joined(f"datasets/{fingerprint[:12]}"))
+    known = "found in" if has_manifest(target) else "curated into"
+    print(f"data: raw DICOM, {known} the cache {target.uri}")
+    return target, curate(source, target, policy, key)
+
+
+def _phantoms(outputs: Place, policy: Curation) -> tuple[Place, Manifest]:
+    """The generated collection, written as DICOM on this machine and curated like any other."""
+    spec = CollectionSpec()
+    state = hmac.new(PHANTOM_KEY, f"{asdict(spec)}/{policy.model_dump_json()}".encode(), hashlib.sha256)
+    name = f"phantoms-{state.hexdigest()[:12]}"
+    target = Place(outputs.joined(f"datasets/{name}"))
+    if has_manifest(target):
+        return target, read_manifest(target)
+    folder = _local_folder(outputs) / "phantoms" / name
+    if not folder.exists():
+        progress = Progress("generating", spec.patients, "phantom patients")
+        write_collection(folder, spec, lambda done, total: progress.update(done))
+    return target, curate(Place(str(folder)), target, policy, PHANTOM_KEY, generated_phantoms=True)
+
+
+def _local_folder(outputs: Place) -> Path:
+    return Path.home() / ".mricore" if outputs.is_remote else Path(outputs.uri)

@@ -1,0 +1,44 @@
+"""What every entry point shares: exit codes, one clear line for a user's mistake, common arguments."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mricore.errors import EXIT_DONE, EXIT_USER_ERROR, UserError
+
+DEFAULT_KEY = Path("~/.mricore/pseudonym.key")
+
+
+def run(main: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> int:
+    """Call ``main`` and return the exit code: 0 done, 2 the user's input is wrong.
+
+    A fault of ours passes through with its traceback, and Python then exits with 1.
+    """
+    try:
+        main(arguments)
+    except UserError as error:
+        print(f"error: {error.problem}\n       {error.remedy}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    return EXIT_DONE
+
+
+def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--set`` and ``--key``, which all jobs that touch DICOM or train accept."""
+    parser.add_argument(
+        "--set",
+        dest="assignments",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting, e.g. --set optimizer.lr=1e-4 (repeatable)",
+    )
+    parser.add_argument(
+        "--key",
+        type=Path,
+        default=DEFAULT_KEY,
+        metavar="FILE",
+        help="secret key of the pseudonyms, made on first use (default: %(default)s)",
+    )

@@ -1,0 +1,26 @@
+import numpy as np
+import pytest
+
+from mricore.data.codec import decode, encode
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16"])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 1), (1, 5), (64, 48), (255, 257)])
+def test_any_16_bit_slice_returns_bit_for_bit(dtype, shape):
+    limits = np.iinfo(dtype)
+    pixels = np.random.default_rng(0).integers(limits.min, limits.max, shape, endpoint=True).astype(dtype)
+    returned = decode(encode(pixels), *shape, dtype)
+    assert returned.dtype == pixels.dtype
+    np.testing.assert_array_equal(returned, pixels)
+
+
+def test_non_contiguous_input_is_fine():
+    pixels = np.arange(600, dtype=np.uint16).reshape(20, 30)[::2, ::-3]
+    np.testing.assert_array_equal(decode(encode(pixels), *pixels.shape, "uint16"), pixels)
+
+
+def test_smooth_images_shrink():
+    rows, columns = np.mgrid[:256, :256]
+    noise = np.random.default_rng(0).normal(0, 8, (256, 256))
+    pixels = (1000 + 900 * np.sin(rows / 40) * np.cos(columns / 50) + noise).astype(np.uint16)
+    assert len(encode(pixels)) < 0.6 * pixels.nbytes

@@ -1,0 +1,54 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from records import slice_record, small_dataset
+
+from mricore.data.manifest import MANIFEST, read_manifest
+from mricore.data.shards import read_rows, write_shard
+from mricore.data.storage import place
+from mricore.errors import UserError
+
+
+def same(one, other):
+    for field in dataclasses.fields(one):
+        np.testing.assert_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)
+
+
+def test_records_return_exactly_from_a_shard(tmp_path):
+    rng = np.random.default_rng(1)
+    signed = (rng.integers(-300, 300, (50, 60))).astype(np.int16)
+    records = [slice_record(n, rng) for n in range(10)] + [slice_record(10, rng, pixels=signed, slope=1.5)]
+    target = place(str(tmp_path))
+    shard = write_shard(target, "shards/a.parquet", records, 4)
+    assert shard.row_groups == (4, 4, 3)
+    for expected, got in zip(
+        [records[10], records[8]], read_rows(target, shard.path, 2, [2, 0]), strict=True
+    ):
+        same(expected, got)
+
+
+def test_the_same_records_give_the_same_digest(tmp_path):
+    digests = [small_dataset(place(str(tmp_path / name)), 30).digest for name in "ab"]
+    assert digests[0] == digests[1] != small_dataset(place(str(tmp_path / "c")), 30, seed=1).digest
+
+
+@pytest.mark.faults
+def test_a_truncated_shard_is_one_clear_line(tmp_path):
+    manifest = small_dataset(place(str(tmp_path)), 20)
+    path = tmp_path / manifest.shards[0].path
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match="damaged"):
+        read_rows(place(str(tmp_path)), manifest.shards[0].path, 0, [0])
+
+
+def test_a_manifest_returns_and_a_changed_one_is_refused(tmp_path):
+    manifest = small_dataset(place(str(tmp_path)), 20)
+    assert read_manifest(place(str(tmp_path))) == manifest
+    file = tmp_path / MANIFEST
+    file.write_text(file.read_text().replace(manifest.shards[0].sha256, "0" * 64))
+    with pytest.raises(UserError, match="digest"):
+        read_manifest(place(str(tmp_path)))
+    file.write_text("{")
+    with pytest.raises(UserError, match="damaged"):
+        read_manifest(place(str(tmp_path)))

@@ -1,0 +1,40 @@
+import pytest
+
+from mricore.data.storage import place
+from mricore.errors import UserError
+
+
+def test_files_are_listed_sorted_and_relative(tmp_path):
+    for name in ("b/2", "a", "b/1"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    files = place(str(tmp_path)).files()
+    assert [file.path for file in files] == ["a", "b/1", "b/2"]
+    assert all(file.size == len(file.path) for file in files)
+
+
+def test_a_write_is_whole_or_absent(tmp_path, monkeypatch):
+    target = place(str(tmp_path))
+    target.write_bytes("x/y", b"old")
+
+    def fail(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(UserError, match="full"):
+        target.write_bytes("x/y", b"new")
+    assert target.read_bytes("x/y") == b"old"
+    assert [file.path for file in target.files()] == ["x/y"]
+
+
+@pytest.mark.parametrize("uri", ["s3://", "gs://bucket/x", "http://host/x"])
+def test_other_schemes_are_refused(uri):
+    with pytest.raises(UserError):
+        place(uri)
+
+
+def test_a_missing_folder_is_one_clear_line(tmp_path):
+    with pytest.raises(UserError, match="nothing found"):
+        place(str(tmp_path / "absent")).files()
+    with pytest.raises(UserError, match="nothing found"):
+        place(str(tmp_path)).read_bytes("absent")

@@ -1,0 +1,80 @@
+"""The dependency rule of docs/design.md, checked on every import in the package."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LAYERS = (
+    {"workflows"},
+    {"tuning", "registry", "report"},
+    {"training"},
+    {"evaluation", "objective"},
+    {"model", "augment", "data"},
+    {"imaging"},
+    {"config", "records", "errors"},
+)
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+ONLY_IN = {
+    "ray": {"data", "training", "tuning"},
+    "mlflow": {"training", "registry"},
+    "torch": {"augment", "model", "objective", "evaluation", "training", "data"},
+    "torchvision": set(),
+    "segment_anything": set(),
+    "pydicom": {"imaging"},
+    "boto3": set(),
+}
+LEARNING_CORE = ("augment", "model", "objective")
+CORE_MAY_IMPORT = {"torch", "numpy", "safetensors", "mricore", "xformers"}
+
+
+def imports(path):
+    """(line, full module name) of every import statement of a file, wherever it stands."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} imports relatively"
+            yield node.lineno, node.module
+
+
+def layer_of(path):
+    return path.relative_to(ROOT / "mricore").parts[0].removesuffix(".py")
+
+
+MODULES = [path for path in sorted((ROOT / "mricore").rglob("*.py")) if path.parent != ROOT / "mricore"]
+
+
+def test_every_package_has_a_layer():
+    packages = {path.name.removesuffix(".py") for path in (ROOT / "mricore").iterdir() if path.name[0] not in "_."}
+    assert {name for name in packages if name != "py.typed"} == set(RANK)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_down_only(path):
+    layer = layer_of(path)
+    for line, module in imports(path):
+        parts = module.split(".")
+        if parts[0] == "mricore" and len(parts) > 1 and parts[1] != layer:
+            assert RANK[parts[1]] > RANK[layer], f"{path}:{line}: {layer} must not import {module}"
+        assert layer in ONLY_IN.get(parts[0], {layer}), f"{path}:{line}: {layer} must not import {parts[0]}"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if layer_of(path) in LEARNING_CORE], ids=str)
+def test_the_learning_core_needs_torch_and_numpy_alone(path):
+    import sys
+
+    for line, module in imports(path):
+        package = module.split(".")[0]
+        assert package in CORE_MAY_IMPORT or package in sys.stdlib_module_names, f"{path}:{line}: {module}"
+
+
+@pytest.mark.parametrize("folder", ["jobs", "tune", "eval"])
+def test_entry_points_are_a_page_and_define_nothing_but_main(folder):
+    for path in (ROOT / folder).glob("*.py"):
+        text = path.read_text()
+        assert text.count("\n") <= 60, path
+        names = [node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        assert set(names) <= {"main"}, f"{path} defines {names}"
+        assert path.stem not in __import__("sys").stdlib_module_names, f"{path} would replace a standard module"
