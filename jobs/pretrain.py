@@ -20,10 +20,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="jobs/pretrain.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("recipe", nargs="?", default="tiny", help=f"one of: {', '.join(RECIPES)} (default: tiny)")
-    parser.add_argument("--data", metavar="URI", help="curated dataset or raw DICOM (default: generated phantoms)")
-    parser.add_argument("--out", metavar="URI", help="where datasets, runs and reports go (default: outputs/)")
-    parser.add_argument("--fresh", action="store_true", help="start a new run even if there is one to continue")
+    parser.add_argument(
+        "recipe", nargs="?", default="tiny", help=f"one of: {', '.join(RECIPES)} (default: tiny)"
+    )
+    parser.add_argument(
+        "--data", metavar="URI", help="curated dataset or raw DICOM (default: generated phantoms)"
+    )
+    parser.add_argument(
+        "--out", metavar="URI", help="where datasets, runs and reports go (default: outputs/)"
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="start a new run even if there is one to continue"
+    )
     add_setting_arguments(parser)
     options = parser.parse_args(arguments)
     pretrain(

@@ -47,7 +47,9 @@ MODULES = [path for path in sorted((ROOT / "mricore").rglob("*.py")) if path.par
 
 
 def test_every_package_has_a_layer():
-    packages = {path.name.removesuffix(".py") for path in (ROOT / "mricore").iterdir() if path.name[0] not in "_."}
+    packages = {
+        path.name.removesuffix(".py") for path in (ROOT / "mricore").iterdir() if path.name[0] not in "_."
+    }
     assert {name for name in packages if name != "py.typed"} == set(RANK)
 
 
@@ -75,6 +77,10 @@ def test_entry_points_are_a_page_and_define_nothing_but_main(folder):
     for path in (ROOT / folder).glob("*.py"):
         text = path.read_text()
         assert text.count("\n") <= 60, path
-        names = [node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        names = [
+            node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        ]
         assert set(names) <= {"main"}, f"{path} defines {names}"
-        assert path.stem not in __import__("sys").stdlib_module_names, f"{path} would replace a standard module"
+        assert path.stem not in __import__("sys").stdlib_module_names, (
+            f"{path} would replace a standard module"
+        )

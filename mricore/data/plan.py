@@ -31,6 +31,7 @@ class Stream(IntEnum):
     REPLACEMENT = 3
     VIEWS = 4
     MASKS = 5
+    SAMPLE = 6
 
 
 def generator(seed: int, stream: Stream, *position: int) -> np.random.Generator:

@@ -74,7 +74,7 @@ def read_rows(dataset: Place, path: str, group: int, rows: Sequence[int]) -> lis
     try:
         with readable_errors(dataset.uri), pq.ParquetFile(full, filesystem=system) as file:
             table = file.read_row_group(group)
-        return [_record(row) for row in table.take(pa.array(rows)).to_pylist()]
+        return [_record(row) for row in table.take(pa.array(list(rows), pa.int64())).to_pylist()]
     except (pa.ArrowException, ValueError, KeyError) as error:
         raise UserError(
             f"shard {path} of {dataset.uri} is damaged ({type(error).__name__})",

@@ -107,7 +107,7 @@ class Place:
         uri = self.joined(path)
         if self.is_remote:
             with readable_errors(self.uri):
-                return fs.S3FileSystem(), uri.removeprefix(S3_SCHEME).rstrip("/")
+                return _s3(), uri.removeprefix(S3_SCHEME).rstrip("/")
         return fs.LocalFileSystem(), uri.rstrip("/") or "/"
 
 
@@ -142,28 +142,36 @@ def readable_errors(uri: str) -> Iterator[None]:
             raise UserError(
                 f"the disk of {uri} is full", "free some space and run the same command again"
             ) from None
-        raise UserError(f"{uri} cannot be used ({_cause(error)})", _storage_remedy(uri)) from None
+        cause, remedy = _cause(error)
+        raise UserError(f"{uri} cannot be used ({cause})", remedy) from None
 
 
-def _cause(error: OSError) -> str:
-    text = str(error)
-    for sign, meaning in (
-        ("ACCESS_DENIED", "access denied"),
-        ("NETWORK_CONNECTION", "no connection"),
-        ("curlCode", "no connection"),
-        ("NO_SUCH_BUCKET", "no such bucket"),
-        ("InvalidAccessKeyId", "unknown access key"),
-        ("SignatureDoesNotMatch", "wrong secret key"),
-    ):
-        if sign in text:
-            return meaning
-    return os.strerror(error.errno) if error.errno else type(error).__name__
+def _s3() -> fs.FileSystem:
+    """Credentials by the AWS rules; the endpoint explicitly, as pyarrow reads that variable only once."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return fs.S3FileSystem(endpoint_override=endpoint) if endpoint else fs.S3FileSystem()
 
 
-def _storage_remedy(uri: str) -> str:
-    if uri.startswith(S3_SCHEME):
-        return "check AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and that the server is up"
-    return "check the path and its rights"
+_CAUSES = (
+    ("NO_SUCH_BUCKET", "no such bucket", "create the bucket or correct its name"),
+    (
+        "ACCESS_DENIED",
+        "access denied",
+        "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy",
+    ),
+    ("InvalidAccessKeyId", "unknown access key", "check AWS_ACCESS_KEY_ID"),
+    ("SignatureDoesNotMatch", "wrong secret key", "check AWS_SECRET_ACCESS_KEY"),
+    ("NETWORK_CONNECTION", "no connection", "check AWS_ENDPOINT_URL and that the server is up"),
+)
+
+
+def _cause(error: OSError) -> tuple[str, str]:
+    """What is wrong and what to do, for an error of an object store or a disk."""
+    for sign, cause, remedy in _CAUSES:
+        if sign in str(error):
+            return cause, remedy
+    what = os.strerror(error.errno) if error.errno else type(error).__name__
+    return what, "check the address, its rights, and for s3:// the AWS_* variables"
 
 
 def _put(system: fs.FileSystem, path: str, content: bytes) -> None:

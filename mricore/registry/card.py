@@ -25,7 +25,10 @@ def card(facts: CardFacts) -> str:
     """The card as Markdown."""
     data = ", ".join(f"{count:,} {name}" for name, count in facts.counts.items())
     locations = ", ".join(f"{name} {count:,}" for name, count in facts.locations.items())
-    scores = "\n".join(f"- {line}" for line in facts.scores) or "- none: the data have no category with two classes"
+    scores = (
+        "\n".join(f"- {line}" for line in facts.scores)
+        or "- none: the data have no category with two classes"
+    )
     warning = (
         "\n**Trained on generated phantoms: a check of the machinery, of no use on patients.**\n"
         if facts.generated_phantoms

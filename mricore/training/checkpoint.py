@@ -87,7 +87,9 @@ def load_checkpoint(folder: Path, state: TrainState) -> CheckpointInfo:
         try:
             module.load_state_dict(_taken(tensors, part))
         except RuntimeError:
-            raise UserError(f"checkpoint {folder.name} is of another model", "use the recipe it was made with") from None
+            raise UserError(
+                f"checkpoint {folder.name} is of another model", "use the recipe it was made with"
+            ) from None
     _load_moments(state, tensors)
     centers = _taken(tensors, "centers")
     state.centers = Centers(centers["image"], centers["patch"])
@@ -113,10 +115,13 @@ def _load_moments(state: TrainState, tensors: dict[str, Tensor]) -> None:
         found = {kind: moments.pop(name) for kind, moments in by_kind.items() if name in moments}
         if found:
             state.optimizer.state[parameter] = {
-                kind: tensor if kind == "step" else tensor.to(parameter.device) for kind, tensor in found.items()
+                kind: tensor if kind == "step" else tensor.to(parameter.device)
+                for kind, tensor in found.items()
             }
     if any(by_kind.values()):
-        raise UserError("the checkpoint holds optimiser state of another model", "use the recipe it was made with")
+        raise UserError(
+            "the checkpoint holds optimiser state of another model", "use the recipe it was made with"
+        )
 
 
 def _taken(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
@@ -146,4 +151,3 @@ def _read_tensors(folder: Path, sha256: str) -> dict[str, Tensor]:
 
 
 _REMEDY = "remove this checkpoint's folder to go on from an older one, or use --fresh"
-

@@ -91,6 +91,7 @@ def train(
     check_resources(recipe)
     job = WorkerJob(recipe.model_dump(mode="json"), dataset.uri, ledger)
     settings = recipe.train
+    file_system, storage_path = runs.arrow("")
     trainer = TorchTrainer(
         train_worker,
         train_loop_config=asdict(job),
@@ -102,7 +103,8 @@ def train(
         ),
         run_config=RunConfig(
             name=name,
-            storage_path=runs.uri,
+            storage_path=storage_path,
+            storage_filesystem=file_system,
             failure_config=FailureConfig(max_failures=settings.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=settings.keep_checkpoints),
             callbacks=[MlflowReporter(tracked)],
@@ -142,4 +144,5 @@ def _cause(error: TrainingFailedError) -> Exception:
 
 def open_checkpoint(runs: Place, record: RunRecord) -> Checkpoint:
     """The checkpoint that a record names."""
-    return Checkpoint(runs.joined(f"{record.name}/{record.checkpoint}"))
+    file_system, path = runs.arrow(f"{record.name}/{record.checkpoint}")
+    return Checkpoint(path, file_system)

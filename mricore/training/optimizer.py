@@ -41,7 +41,11 @@ def build_optimizer(
     groups: dict[tuple[float, float, bool], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in named_parameters:
         if parameter.requires_grad:
-            key = (layer_scale(name, depth, settings), float(is_decayed(name, parameter)), "prototypes" in name)
+            key = (
+                layer_scale(name, depth, settings),
+                float(is_decayed(name, parameter)),
+                "prototypes" in name,
+            )
             groups[key].append(parameter)
     return torch.optim.AdamW(
         [
@@ -54,7 +58,9 @@ def build_optimizer(
     )
 
 
-def set_rates(optimizer: torch.optim.Optimizer, lr: float, weight_decay: float, freeze_prototypes: bool) -> None:
+def set_rates(
+    optimizer: torch.optim.Optimizer, lr: float, weight_decay: float, freeze_prototypes: bool
+) -> None:
     """Put this step's learning rate and weight decay into every group."""
     for group in optimizer.param_groups:
         frozen = freeze_prototypes and group["prototypes"]

@@ -38,7 +38,9 @@ class Tracked:
         return MlflowClient(self.tracking_uri, self.tracking_uri)
 
 
-def start_run(home: Home, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> Tracked:
+def start_run(
+    home: Home, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
+) -> Tracked:
     """Create the run, and the database and experiment if they are new.
 
     Done by the driver before any worker exists, since concurrent first use breaks a SQLite database.
@@ -49,7 +51,9 @@ def start_run(home: Home, experiment: str, name: str, params: Mapping[str, Any],
     client = MlflowClient(home.tracking_uri, home.tracking_uri)
     try:
         found = client.get_experiment_by_name(experiment)
-        experiment_id = found.experiment_id if found else client.create_experiment(experiment, home.local_artifacts)
+        experiment_id = (
+            found.experiment_id if found else client.create_experiment(experiment, home.local_artifacts)
+        )
         run = client.create_run(experiment_id, run_name=name, tags=dict(tags))
         entries = [Param(key, str(value)) for key, value in params.items()]
         for i in range(0, len(entries), PARAMS_PER_CALL):
@@ -82,7 +86,10 @@ def log_rows(tracked: Tracked, rows: Sequence[Row]) -> None:
     """Write metric rows; each row's "step" is the step of its metrics."""
     now = int(time.time() * 1000)
     metrics = [
-        Metric(name, value, now, int(row["step"])) for row in rows for name, value in row.items() if name != "step"
+        Metric(name, value, now, int(row["step"]))
+        for row in rows
+        for name, value in row.items()
+        if name != "step"
     ]
     for i in range(0, len(metrics), METRICS_PER_CALL):
         tracked.client.log_batch(tracked.run_id, metrics=metrics[i : i + METRICS_PER_CALL])

@@ -23,7 +23,9 @@ def curate_job(source: str, destination: str, assignments: Sequence[str], key_fi
     """
     for assignment in assignments:
         if not assignment.startswith("curation."):
-            raise UserError(f"--set {assignment} does not concern curation", "use settings that begin with curation.")
+            raise UserError(
+                f"--set {assignment} does not concern curation", "use settings that begin with curation."
+            )
     policy = apply_overrides(tiny(), assignments).curation
     places = place(source), place(destination)
     places[0].files()  # a wrong address is told before Ray starts

@@ -31,7 +31,9 @@ def secret_key(path: Path) -> bytes:
     return load_or_create_key(path)
 
 
-def curated_dataset(data: str | None, outputs: Place, policy: Curation, key_file: Path) -> tuple[Place, Manifest]:
+def curated_dataset(
+    data: str | None, outputs: Place, policy: Curation, key_file: Path
+) -> tuple[Place, Manifest]:
     """A curated dataset as it is, raw DICOM curated into a cache first, or generated phantoms.
 
     Needs a Ray session.

@@ -1,0 +1,184 @@
+"""The main job: data, training, judgement, registry, report; each step is skipped if it is done already."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mricore.config.overrides import apply_overrides
+from mricore.config.recipes import recipe_named
+from mricore.config.schema import Recipe
+from mricore.data.cluster import ray_session
+from mricore.data.manifest import MANIFEST, Manifest
+from mricore.data.progress import duration
+from mricore.data.storage import Place, place
+from mricore.registry.publish import Version, publish
+from mricore.training import launch
+from mricore.training.launch import RunRecord
+from mricore.training.place import Home, home
+from mricore.training.telemetry import Tracked, end_run, history, log_text, reopen_run, start_run
+from mricore.workflows import summary
+from mricore.workflows.curate import describe
+from mricore.workflows.dataset import curated_dataset
+from mricore.workflows.judgement import Judgement, judge_run
+
+
+@dataclass(frozen=True)
+class Request:
+    """The command line of ``jobs/pretrain.py``."""
+
+    recipe: str
+    assignments: tuple[str, ...]
+    data: str | None
+    out: str | None
+    key_file: Path
+    fresh: bool = False
+
+
+@dataclass
+class Stopwatch:
+    """Wall seconds of each stage of this process."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the body."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that the stages share."""
+
+    recipe: Recipe
+    home: Home
+    dataset: Place
+    manifest: Manifest
+    record: RunRecord
+    tracked: Tracked
+    watch: Stopwatch
+
+    @property
+    def runs(self) -> Place:
+        """Where runs live."""
+        return Place(self.home.outputs.joined("runs"))
+
+    def stored(self, **changes: object) -> Job:
+        """The same job with a changed record, which is also written."""
+        record = replace(self.record, **changes)  # type: ignore[arg-type]
+        launch.write_record(self.runs, record)
+        return replace(self, record=record)
+
+
+def pretrain(request: Request) -> RunRecord:
+    """Run or continue the main job and say where everything is.
+
+    Raises:
+        UserError: a setting, the data, the cluster or the tracking server is not usable.
+    """
+    recipe = apply_overrides(recipe_named(request.recipe), request.assignments)
+    print(_first_line(request, recipe), flush=True)
+    if request.data is not None:
+        place(request.data).files()  # a wrong address is told before Ray starts
+    watch = Stopwatch()
+    where = home(request.out)
+    with ray_session():
+        with watch.stage("data"):
+            dataset, manifest = curated_dataset(
+                request.data, where.outputs, recipe.curation, request.key_file
+            )
+        print(describe(manifest))
+        job = _opened(recipe, where, dataset, manifest, watch, request.fresh)
+        if job.record.finished:
+            print("this run is finished; use --fresh to train again")
+        else:
+            job = _trained(job)
+    if not job.record.finished:
+        job = _finished(job)
+    print(summary.last_lines(job.record, job.home, job.recipe, job.dataset.joined(MANIFEST), job.tracked))
+    return job.record
+
+
+def _first_line(request: Request, recipe: Recipe) -> str:
+    what = "your data" if request.data else "generated phantoms, not patients (give your own with --data)"
+    return f"mricore: recipe {recipe.name} on {what}"
+
+
+def _opened(
+    recipe: Recipe, where: Home, dataset: Place, manifest: Manifest, watch: Stopwatch, fresh: bool
+) -> Job:
+    """Find the run that the same command began earlier, or begin one."""
+    runs = Place(where.outputs.joined("runs"))
+    attempt, record = 0, launch.read_record(runs, launch.run_name(recipe, manifest))
+    while following := launch.read_record(runs, launch.run_name(recipe, manifest, attempt + 1)):
+        attempt, record = attempt + 1, following
+    if fresh and record:
+        attempt, record = attempt + 1, None
+    name = launch.run_name(recipe, manifest, attempt)
+    tracked = reopen_run(where, record.mlflow_run_id) if record else None
+    if record and tracked:
+        if not record.finished:
+            print(f"continuing the interrupted run {name}")
+        return Job(recipe, where, dataset, manifest, record, tracked, watch)
+    tags = {"manifest_digest": manifest.digest, "mricore.run": name, "host": platform.machine()}
+    tracked = start_run(where, recipe.tracking.experiment, name, summary.flat(recipe), tags)
+    log_text(tracked, recipe.model_dump_json(indent=1), "recipe.json")
+    return Job(recipe, where, dataset, manifest, RunRecord(name, tracked.run_id), tracked, watch).stored()
+
+
+def _trained(job: Job) -> Job:
+    """Train unless the record already has the last checkpoint."""
+    if job.record.checkpoint:
+        return job
+    with job.watch.stage("training"):
+        try:
+            checkpoint = launch.train(job.recipe, job.dataset, job.runs, job.record.name, job.tracked)
+        except BaseException:
+            end_run(job.tracked, "FAILED")
+            raise
+    return job.stored(checkpoint=Path(checkpoint.path).name)
+
+
+def _finished(job: Job) -> Job:
+    """Judge, publish and report."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = launch.open_checkpoint(job.runs, job.record)
+        with checkpoint.as_directory() as files, job.watch.stage("evaluation"):
+            judgement = judge_run(Path(files), job.recipe, job.dataset, job.manifest)
+        judgement.after.save(Path(folder))
+        with job.watch.stage("registry"):
+            version = _published(job, Path(folder), judgement)
+    rows = history(job.tracked)
+    with job.watch.stage("report"):
+        page = summary.page(job.recipe, job.manifest, rows, judgement, version, job.watch.seconds)
+        path = f"{job.record.name}/report.html"
+        job.runs.write_bytes(path, page.encode())
+        log_text(job.tracked, page, "report.html")
+    end_run(job.tracked, "FINISHED")
+    print("timings: " + ", ".join(f"{name} {duration(spent)}" for name, spent in job.watch.seconds.items()))
+    return job.stored(finished=True, model_version=version.number, report=job.runs.joined(path))
+
+
+def _published(job: Job, folder: Path, judgement: Judgement) -> Version:
+    tracking = job.recipe.tracking
+    return publish(
+        folder,
+        tracking_uri=job.home.tracking_uri,
+        run_id=job.tracked.run_id,
+        name=tracking.model_name,
+        alias=tracking.alias,
+        card=summary.model_card(job.recipe, job.manifest, judgement),
+        tags={
+            "recipe": job.recipe.name,
+            "manifest_digest": job.manifest.digest,
+            "steps": str(judgement.steps),
+        },
+    )
