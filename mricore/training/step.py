@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -44,7 +44,9 @@ def views_of(batch: Batch, recipe: Recipe, device: torch.device) -> Views:
     parameters = draw_views(generator(recipe.seed, Stream.VIEWS, *where), batch.global_size, settings)
     grid = settings.global_size // recipe.model.patch
     masks = draw_masks(generator(recipe.seed, Stream.MASKS, *where), batch.global_size, grid, settings)
-    images, sizes = pad_slices([image.astype("float32") / FULL_SCALE for image in batch.slices.images])
+    images, sizes = pad_slices(
+        [image.astype(np.float32) / np.float32(FULL_SCALE) for image in batch.slices.images]
+    )
     with torch.no_grad():
         globals_, locals_ = make_views(
             images.to(device, non_blocking=True), sizes.to(device), parameters.take(batch.positions), settings
@@ -103,4 +105,4 @@ def _clip(student: nn.Module, limit: float) -> Tensor:
     """Clip each top-level part of the network by itself, as DINOv2 does; returns the overall norm."""
     parts = [[p for p in part.parameters() if p.grad is not None] for part in student.children()]
     norms = [nn.utils.clip_grad_norm_(parameters, limit) for parameters in parts if parameters]
-    return cast(Tensor, torch.stack(norms).square().sum().sqrt())
+    return torch.stack(norms).square().sum().sqrt()

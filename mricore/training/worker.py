@@ -54,7 +54,7 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
         workers,
         window_reader(dataset, manifest, recipe.data),
     )
-    communicator: Communicator = ProcessGroup(device) if workers > 1 else Alone()
+    communicator: Communicator = ProcessGroup() if workers > 1 else Alone()
     forward = DistributedDataParallel(state.student) if workers > 1 else state.student
     loop = Loop(state, forward, source, recipe, communicator, device, _ledger(job.ledger, rank))
     try:

@@ -23,7 +23,7 @@ def worker(rank, dataset, store, results):
     recipe = small_recipe(*SETTINGS)
     state = initial_state(recipe, torch.device("cpu"))
     forward = DistributedDataParallel(state.student)
-    trace = losses(small_loop(Place(dataset), recipe, ProcessGroup(torch.device("cpu")), state, forward))
+    trace = losses(small_loop(Place(dataset), recipe, ProcessGroup(), state, forward))
     if rank == 0:
         torch.save(trace, results)
     dist.destroy_process_group()

@@ -1,0 +1,129 @@
+"""What users of a trained encoder get: slices in, embeddings out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import ArrayLike, NDArray
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from mricore.config.schema import Model
+from mricore.errors import UserError
+from mricore.model.image_token import ImageToken
+from mricore.model.network import InputNorm, Network
+from mricore.model.sam_encoder import SamEncoder
+from mricore.model.weights import load_strictly, read_tensors, write_tensors
+
+SETTINGS = "embedder.json"
+WEIGHTS = "embedder.safetensors"
+FORMAT = 1
+SLICES_PER_PASS = 32
+
+
+class Embedder(nn.Module):
+    """A frozen encoder with its preprocessing: slice-wise min-max, resize to a square, ImageNet statistics."""
+
+    def __init__(self, settings: Model, image_size: int) -> None:
+        """``image_size`` is the side in pixels that slices are resized to; a multiple of the patch."""
+        super().__init__()
+        self.settings = settings
+        self.image_size = image_size
+        self.input_norm = InputNorm()
+        self.encoder = SamEncoder(settings)
+        self.token = ImageToken(settings)
+        self.requires_grad_(False)
+
+    @classmethod
+    def from_network(cls, network: Network, settings: Model, image_size: int) -> Embedder:
+        """Copy encoder and image token of a network; the projection head stays behind."""
+        embedder = cls(settings, image_size)
+        kept = ("encoder.", "token.")
+        tensors = {name: tensor for name, tensor in network.state_dict().items() if name.startswith(kept)}
+        load_strictly(embedder, tensors)
+        return embedder.eval()
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> Embedder:
+        """Load what ``save`` wrote.
+
+        Raises:
+            UserError: the folder holds no encoder, or a damaged one.
+        """
+        try:
+            document = json.loads((folder / SETTINGS).read_text())
+            if document["format"] != FORMAT:
+                raise UserError(f"{folder} has another format", "load it with the version that wrote it")
+            embedder = cls(Model.model_validate_json(json.dumps(document["model"])), document["image_size"])
+        except (OSError, KeyError, ValueError, ValidationError):
+            raise UserError(
+                f"{folder} holds no mricore encoder", "give a folder that contains embedder.json"
+            ) from None
+        load_strictly(embedder, read_tensors(folder / WEIGHTS))
+        return embedder.to(device).eval()
+
+    def save(self, folder: Path) -> None:
+        """Write settings and weights into an existing folder."""
+        write_tensors(folder / WEIGHTS, self.state_dict(), {"format": "mricore-embedder"})
+        document = {
+            "format": FORMAT,
+            "image_size": self.image_size,
+            "model": self.settings.model_dump(mode="json"),
+        }
+        (folder / SETTINGS).write_text(json.dumps(document, indent=1) + "\n")
+
+    def forward(self, images: ArrayLike | Tensor) -> NDArray[np.float32]:
+        """Embed slices (N, H, W), (N, 1, H, W) or (H, W) of any numeric type: (N, dim) float32.
+
+        Raises:
+            UserError: another shape, or values that are not finite.
+        """
+        parts = [self.token(tokens)[0] for tokens in self._tokens(images)]
+        return torch.cat(parts).float().cpu().numpy()
+
+    def dense(self, images: ArrayLike | Tensor) -> NDArray[np.float32]:
+        """Patch features before the neck: (N, h, w, dim) float32."""
+        return torch.cat(list(self._tokens(images))).float().cpu().numpy()
+
+    def neck(self, images: ArrayLike | Tensor) -> NDArray[np.float32]:
+        """Features for SAM's mask decoder: (N, neck_dim, h, w) float32."""
+        return (
+            torch.cat([self.encoder.to_neck(tokens) for tokens in self._tokens(images)]).float().cpu().numpy()
+        )
+
+    def _tokens(self, images: ArrayLike | Tensor) -> Iterator[Tensor]:
+        slices = _as_slices(images)
+        device = self.encoder.pos_embed.device
+        with torch.inference_mode():
+            for part in slices.split(SLICES_PER_PASS):
+                scaled = _min_max(part.to(device))
+                size = (self.image_size, self.image_size)
+                resized = F.interpolate(scaled, size, mode="bilinear", antialias=True)
+                yield self.encoder(self.input_norm(resized))
+
+
+def _as_slices(images: ArrayLike | Tensor) -> Tensor:
+    """(N, 1, H, W) float32."""
+    values: Any = images if isinstance(images, Tensor) else torch.from_numpy(np.asarray(images, np.float32))
+    slices = values.float()
+    if slices.ndim == 2:
+        slices = slices[None, None]
+    elif slices.ndim == 3:
+        slices = slices[:, None]
+    if slices.ndim != 4 or slices.shape[1] != 1 or 0 in slices.shape:
+        raise UserError(f"slices of shape {tuple(values.shape)}", "give (N, H, W), (N, 1, H, W) or (H, W)")
+    if not torch.isfinite(slices).all():
+        raise UserError("slices contain NaN or infinity", "replace such pixels first")
+    return slices
+
+
+def _min_max(slices: Tensor) -> Tensor:
+    """Each slice to [0, 1]; a constant slice becomes 0."""
+    low, high = slices.amin((1, 2, 3), keepdim=True), slices.amax((1, 2, 3), keepdim=True)
+    return (slices - low) / torch.where(high > low, high - low, torch.ones_like(high))
