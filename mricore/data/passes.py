@@ -83,7 +83,6 @@ def write_shards(
     source: Place,
     target: Place,
     tasks: Sequence[Sequence[SliceTask]],
-    pseudonymizer: Pseudonymizer,
     rows_per_group: int,
 ) -> list[Shard]:
     """Pass 3: one shard per task, slices in the order given."""

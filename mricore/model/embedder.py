@@ -28,7 +28,7 @@ SLICES_PER_PASS = 32
 
 
 class Embedder(nn.Module):
-    """A frozen encoder with its preprocessing: slice-wise min-max, resize to a square, ImageNet statistics."""
+    """A frozen encoder with its preprocessing: slice-wise min-max, resize, ImageNet statistics."""
 
     def __init__(self, settings: Model, image_size: int) -> None:
         """``image_size`` is the side in pixels that slices are resized to; a multiple of the patch."""

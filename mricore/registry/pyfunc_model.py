@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mricore.model.embedder import Embedder
 
 
-class SliceEmbedder(PythonModel):  # type: ignore[misc]
+class SliceEmbedder(PythonModel):
     """``predict``: slices (N, H, W) of any numeric type -> embeddings (N, dim), float32."""
 
     def load_context(self, context: PythonModelContext) -> None:

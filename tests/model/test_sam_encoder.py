@@ -25,7 +25,9 @@ def twin(settings):
 
 
 @pytest.mark.numerics
-@pytest.mark.parametrize("window", [5, 4, 12, 14])  # padding, no padding, exactly one window, larger than the grid
+@pytest.mark.parametrize(
+    "window", [5, 4, 12, 14]
+)  # padding, no padding, exactly one window, larger than the grid
 def test_equal_to_segment_anything_at_the_native_size(window):
     settings = SMALL.model_copy(update={"window": window})
     reference, ours = twin(settings)
@@ -47,7 +49,7 @@ def test_equal_to_segment_anything_vit_b_at_1024_px():
     assert sum(p.numel() for p in ours.parameters()) == 89_670_912
     images = torch.randn(1, 3, 1024, 1024, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        torch.testing.assert_close(ours.to_neck(ours(images)), reference(images), atol=1e-5, rtol=0)
+        torch.testing.assert_close(ours.to_neck(ours(images)), reference(images), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.numerics
@@ -58,7 +60,9 @@ def test_folded_positions_equal_the_explicit_bias(height, width):
         torch.randn(2, 3, height * width, 8, generator=generator, dtype=torch.float64, requires_grad=True)
         for _ in range(3)
     )
-    tables = [torch.randn(13 * 2 - 1, 8, generator=generator, dtype=torch.float64, requires_grad=True) for _ in "hw"]
+    tables = [
+        torch.randn(13 * 2 - 1, 8, generator=generator, dtype=torch.float64, requires_grad=True) for _ in "hw"
+    ]
 
     def folded():
         rows = [relative_rows(table, size) for table, size in zip(tables, (height, width), strict=True)]
