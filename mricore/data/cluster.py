@@ -36,7 +36,8 @@ def ray_session(cpus: int | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    # A new private cluster gets token authentication from Ray itself, which says so in three lines.
+    logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # else each line of a worker is shown twice
     address = os.environ.get("RAY_ADDRESS")
     if address:

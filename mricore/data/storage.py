@@ -159,8 +159,8 @@ _CAUSES = (
         "access denied",
         "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy",
     ),
-    ("InvalidAccessKeyId", "unknown access key", "check AWS_ACCESS_KEY_ID"),
-    ("SignatureDoesNotMatch", "wrong secret key", "check AWS_SECRET_ACCESS_KEY"),
+    ("INVALID_ACCESS_KEY_ID", "unknown access key", "check AWS_ACCESS_KEY_ID"),
+    ("SIGNATURE_DOES_NOT_MATCH", "wrong secret key", "check AWS_SECRET_ACCESS_KEY"),
     ("NETWORK_CONNECTION", "no connection", "check AWS_ENDPOINT_URL and that the server is up"),
 )
 
