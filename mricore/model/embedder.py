@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +49,12 @@ class Embedder(nn.Module):
         tensors = {name: tensor for name, tensor in network.state_dict().items() if name.startswith(kept)}
         load_strictly(embedder, tensors)
         return embedder.eval()
+
+    def at_size(self, image_size: int) -> Embedder:
+        """The same encoder for another input size, sharing the weights."""
+        other = copy.copy(self)
+        other.image_size = image_size
+        return other
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Embedder:

@@ -20,6 +20,8 @@ from torch import Tensor
 from mricore.config.overrides import validated
 from mricore.config.schema import Recipe
 from mricore.errors import UserError
+from mricore.model.network import Network
+from mricore.model.weights import load_strictly
 from mricore.objective.dinov2 import Centers
 from mricore.training.state import TrainState
 
@@ -97,6 +99,19 @@ def load_checkpoint(folder: Path, state: TrainState) -> CheckpointInfo:
         raise UserError(f"checkpoint {folder.name} has unknown tensors", "use the version it was made with")
     state.step = document["step"]
     return read_info(folder)
+
+
+def read_teacher(folder: Path) -> tuple[CheckpointInfo, Network]:
+    """The moving-average network of a checkpoint, which is the one that is shipped.
+
+    Raises:
+        UserError: the checkpoint is damaged.
+    """
+    info = read_info(folder)
+    tensors = _taken(_read_tensors(folder, _document(folder)["sha256"]), "teacher")
+    teacher = Network(info.recipe.model, info.recipe.head)
+    load_strictly(teacher, tensors)
+    return info, teacher.eval()
 
 
 def _tensors(state: TrainState) -> dict[str, Tensor]:

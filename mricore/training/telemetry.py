@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import mlflow
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -66,12 +65,13 @@ def start_run(
     return Tracked(home.tracking_uri, experiment_id, run.info.run_id)
 
 
-def reopen_run(home: Home, run_id: str) -> Tracked | None:
-    """An earlier run that goes on, or None if the tracking store no longer has it."""
+def reopen_run(home: Home, run_id: str, goes_on: bool) -> Tracked | None:
+    """An earlier run, marked as running if it ``goes_on``; None if the tracking store no longer has it."""
     client = MlflowClient(home.tracking_uri, home.tracking_uri)
     try:
         run = client.get_run(run_id)
-        client.update_run(run_id, status="RUNNING")
+        if goes_on:
+            client.update_run(run_id, status="RUNNING")
     except MlflowException:
         return None
     return Tracked(home.tracking_uri, run.info.experiment_id, run_id)
@@ -157,9 +157,3 @@ def _follow(tracked: Tracked, done: threading.Event, interval: float) -> None:
         progress = progress or Progress("training", total, "steps", interval=0.0, first=step)
         progress.update(step, f"loss {metrics.get('loss/total', float('nan')):.3f}")
         shown = step
-
-
-def use_tracking(uri: str) -> None:
-    """Make plain MLflow calls of this process talk to ``uri``."""
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import tempfile
 import time
 from collections.abc import Iterator
@@ -123,12 +122,12 @@ def _opened(
     if fresh and record:
         attempt, record = attempt + 1, None
     name = launch.run_name(recipe, manifest, attempt)
-    tracked = reopen_run(where, record.mlflow_run_id) if record else None
+    tracked = reopen_run(where, record.mlflow_run_id, not record.finished) if record else None
     if record and tracked:
         if not record.finished:
             print(f"continuing the interrupted run {name}")
         return Job(recipe, where, dataset, manifest, record, tracked, watch)
-    tags = {"manifest_digest": manifest.digest, "mricore.run": name, "host": platform.machine()}
+    tags = {"manifest_digest": manifest.digest, "mricore.run": name}
     tracked = start_run(where, recipe.tracking.experiment, name, summary.flat(recipe), tags)
     log_text(tracked, recipe.model_dump_json(indent=1), "recipe.json")
     return Job(recipe, where, dataset, manifest, RunRecord(name, tracked.run_id), tracked, watch).stored()

@@ -1,0 +1,185 @@
+"""What a finished run tells: parameters for MLflow, the model card, the report, the last lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mricore.config.overrides import setting_paths
+from mricore.config.schema import Recipe
+from mricore.data.manifest import Manifest
+from mricore.data.progress import duration
+from mricore.data.stream import FULL_SCALE, Batch, Slices
+from mricore.evaluation.protocol import Score
+from mricore.imaging.intensity import normalize
+from mricore.records import SliceRecord
+from mricore.registry.card import CardFacts, card
+from mricore.registry.publish import Version
+from mricore.report.figures import with_mask
+from mricore.report.page import ReportInputs, render
+from mricore.training.launch import RunRecord
+from mricore.training.loop import Row
+from mricore.training.place import Home
+from mricore.training.step import views_of
+from mricore.training.telemetry import Tracked
+from mricore.workflows.judgement import Judgement
+
+CROPPED = 3
+PICTURES = 8
+
+
+def flat(recipe: Recipe) -> dict[str, Any]:
+    """All settings by dotted path."""
+    document = recipe.model_dump(mode="json")
+    values = {}
+    for path in setting_paths():
+        value: Any = document
+        for part in path.split("."):
+            value = value[part]
+        values[path] = value
+    return values
+
+
+def model_card(recipe: Recipe, manifest: Manifest, judgement: Judgement) -> str:
+    """The card of the registered version."""
+    return card(
+        CardFacts(
+            recipe=recipe.name,
+            steps=judgement.steps,
+            counts=manifest.counts,
+            locations=manifest.distributions["location"],
+            manifest_digest=manifest.digest,
+            generated_phantoms=manifest.generated_phantoms,
+            scores=[str(score) for score in judgement.scores],
+            initial_weights="random",
+            initial_weights_licence="none needed",
+        )
+    )
+
+
+def page(
+    recipe: Recipe,
+    manifest: Manifest,
+    rows: Sequence[Row],
+    judgement: Judgement,
+    version: Version,
+    seconds: Mapping[str, float],
+) -> str:
+    """The report as HTML."""
+    last = rows[-1] if rows else {}
+    rates = [row["progress/slices_per_s"] for row in rows if "progress/slices_per_s" in row]
+    facts = [(name, f"{count:,}") for name, count in manifest.counts.items()]
+    facts += [
+        ("steps", f"{judgement.steps:,}"),
+        ("final loss", f"{last.get('loss/total', float('nan')):.3f}"),
+    ]
+    facts += [("slices per second", f"{np.mean(rates):.1f}")] if rates else []
+    facts += [("registered", f"{version.name} v{version.number}"), ("alias", version.alias)]
+    facts += [("time of this process", duration(sum(seconds.values())))]
+    return render(
+        ReportInputs(
+            title=f"MRI encoder pretraining, recipe {recipe.name}",
+            generated_phantoms=manifest.generated_phantoms,
+            facts=facts,
+            history=rows,
+            examples=[(normalize(one, "slice"), _caption(one)) for one in judgement.samples[:PICTURES]],
+            crops=_crops(recipe, judgement.samples[:CROPPED]),
+            features=judgement.features,
+            scores=[_score_row(score) for score in judgement.scores],
+            distributions=manifest.distributions,
+            funnel=manifest.funnel,
+            rejected=manifest.rejected,
+            timings=seconds,
+            commands=_commands(version),
+            recipe=recipe.model_dump(mode="json"),
+        )
+    )
+
+
+def last_lines(record: RunRecord, home: Home, recipe: Recipe, manifest_path: str, tracked: Tracked) -> str:
+    """Where everything is."""
+    tracking = recipe.tracking
+    return "\n".join(
+        [
+            f"dataset manifest: {manifest_path}",
+            f"MLflow run:       {tracked.run_id} (experiment {tracking.experiment}, {home.tracking_uri})",
+            f"MLflow UI:        {_ui_command(home)}",
+            f"model:            models:/{tracking.model_name}/{record.model_version}"
+            f" = models:/{tracking.model_name}@{tracking.alias}",
+            f"report:           {record.report}",
+        ]
+    )
+
+
+def _ui_command(home: Home) -> str:
+    if home.tracking_uri.startswith("sqlite:"):
+        return f".venv/bin/mlflow ui --backend-store-uri {home.tracking_uri}"
+    return f"open {home.tracking_uri}"
+
+
+def _commands(version: Version) -> list[tuple[str, str]]:
+    return [
+        (
+            "Embed slices (N, H, W) of any size and type",
+            f'import mricore\n\nencoder = mricore.load("{version.uri}")\nembeddings = encoder(images)'
+            "       # (N, dim)\npatches = encoder.dense(images)     # (N, h, w, dim)",
+        ),
+        (
+            "With MLflow alone",
+            f'model = mlflow.pyfunc.load_model("{version.uri}")\nembeddings = model.predict(images)',
+        ),
+        ("Judge it on a dataset", f"python eval/knn.py {version.uri} DATASET"),
+    ]
+
+
+def _caption(record: SliceRecord) -> str:
+    return ", ".join((record.location, record.sequence, record.plane, record.vendor))
+
+
+def _score_row(score: Score) -> dict[str, str]:
+    if score.after is None or score.chance is None:
+        row = {"task": score.task, "before": "", "after": score.note, "difference": "", "p": "", "chance": ""}
+    else:
+        row = {
+            "task": score.task,
+            "before": str(score.before),
+            "after": str(score.after),
+            "difference": str(score.difference.interval) if score.difference else "",
+            "p": f"{score.difference.p:.3g}" if score.difference else "",
+            "chance": f"{score.chance:.3f}",
+        }
+    return row | {
+        "classes": f"{score.classes}",
+        "slices": f"{score.slices:,}",
+        "patients": f"{score.patients:,}",
+    }
+
+
+def _crops(
+    recipe: Recipe, samples: Sequence[SliceRecord]
+) -> list[tuple[str, list[tuple[str, NDArray[Any]]]]]:
+    """Crops of some slices as training cuts them."""
+    images = [
+        np.rint(normalize(one, recipe.data.normalization) * FULL_SCALE).astype(np.uint16) for one in samples
+    ]
+    count = len(images)
+    batch = Batch(0, 0, Slices(images, [one.slice_id for one in samples]), np.arange(count), count, (count,))
+    views = views_of(batch, recipe, torch.device("cpu"))
+    globals_, masks = views.globals[:, 0].numpy(), views.masks.numpy()
+    shown = []
+    for index, one in enumerate(samples):
+        pictures: list[tuple[str, NDArray[Any]]] = [("slice", normalize(one, "slice"))]
+        for crop in range(2):
+            place = crop * count + index
+            pictures.append((f"global crop {crop + 1}", globals_[place]))
+            if masks[place].any():
+                pictures.append(("as the student sees it", with_mask(globals_[place], masks[place])))
+        if views.locals is not None:
+            locals_ = views.locals[index::count, 0].numpy()
+            pictures += [(f"local crop {number + 1}", crop) for number, crop in enumerate(locals_)]
+        shown.append((_caption(one), pictures))
+    return shown
