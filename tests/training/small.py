@@ -1,13 +1,13 @@
 """A recipe and an in-process loop small enough to run in a second."""
 
 import torch
-from mricore.objective.communication import Alone
 
 from mricore.config.overrides import apply_overrides
 from mricore.config.recipes import tiny
 from mricore.data.manifest import read_manifest
 from mricore.data.readers import window_reader
 from mricore.data.stream import PlannedSource
+from mricore.objective.communication import Alone
 from mricore.training.loop import Loop
 from mricore.training.state import initial_state
 

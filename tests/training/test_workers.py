@@ -6,12 +6,12 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from mricore.objective.communication import ProcessGroup
 from records import small_dataset
 from small import losses, small_loop, small_recipe
 from torch.nn.parallel import DistributedDataParallel
 
 from mricore.data.storage import Place, place
+from mricore.objective.communication import ProcessGroup
 from mricore.training.state import initial_state
 
 SETTINGS = ("train.epochs=1", "objective.koleo_weight=0.1")
