@@ -65,7 +65,7 @@ def _phantoms(outputs: Place, policy: Curation) -> tuple[Place, Manifest]:
         return target, read_manifest(target)
     folder = _local_folder(outputs) / "phantoms" / name
     if not folder.exists():
-        progress = Progress("generating", spec.patients, "phantom patients")
+        progress = Progress("generating", spec.patients + 1, "phantom patients")
         write_collection(folder, spec, lambda done, total: progress.update(done))
     return target, curate(Place(str(folder)), target, policy, PHANTOM_KEY, generated_phantoms=True)
 

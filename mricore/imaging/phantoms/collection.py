@@ -88,7 +88,7 @@ _LOCATIONS = ("knee", "spine", "abdomen", "thigh")
 def write_collection(
     folder: Path, spec: CollectionSpec = CollectionSpec(), progress: Callable[[int, int], None] | None = None
 ) -> list[PhantomSeries]:
-    """Write the collection; ``folder`` appears when it is complete. Calls ``progress(done, patients)``."""
+    """Write the collection; ``folder`` appears when it is complete. Calls ``progress(done, total)`` in patients."""
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
     written: list[PhantomSeries] = []
     try:
@@ -96,7 +96,7 @@ def write_collection(
             location = "head" if patient == spec.patients else _LOCATIONS[patient % len(_LOCATIONS)]
             written += _write_patient(temporary, patient, location, spec)
             if progress:
-                progress(min(patient + 1, spec.patients), spec.patients)
+                progress(patient + 1, spec.patients + 1)
         temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,142 @@
+"""Curation of whole collections in a real Ray, against what is known of them."""
+
+import io
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from small_data import small_collection
+
+from mricore.config.schema import Curation
+from mricore.data.curate import curate
+from mricore.data.manifest import MANIFEST
+from mricore.data.sample import sample_slices
+from mricore.data.storage import place
+from mricore.errors import UserError
+from mricore.imaging.deidentify import Pseudonymizer
+
+KEY = bytes(range(32))
+
+
+def rejects(manifest):
+    return {(row["level"], row["reason"]): row["count"] for row in manifest.rejected}
+
+
+@pytest.fixture(scope="module")
+def curated(tmp_path_factory, ray_cluster):
+    folder = tmp_path_factory.mktemp("small")
+    series = small_collection(folder / "dicom")
+    manifest = curate(place(str(folder / "dicom")), place(str(folder / "out")), Curation(), KEY)
+    return folder, series, manifest
+
+
+def test_what_is_kept_and_left_out_is_what_the_collection_says(curated):
+    _, series, manifest = curated
+    kept = [one for one in series if one.expected == "kept"]
+    assert manifest.counts["slices"] == sum(one.files for one in kept)
+    assert manifest.counts["patients"] == 4
+    echoes = sum(one.sequence == "multi-echo" for one in kept)
+    assert manifest.counts["volumes"] == len(kept) + 2 * echoes
+    assert rejects(manifest) == {
+        ("file", "localizer"): sum(one.files for one in series if one.expected == "localizer"),
+        ("series", "facial_anatomy"): sum(one.expected == "facial_anatomy" for one in series),
+    }
+    by_location = Counter()
+    for one in kept:
+        by_location[one.location] += one.files
+    assert manifest.distributions["location"] == dict(by_location)
+
+
+def test_stored_pixels_are_those_of_the_files_bit_for_bit(curated):
+    folder, _, manifest = curated
+    records = sample_slices(place(str(folder / "out")), manifest, manifest.counts["slices"], seed=0)
+    stored = {record.slice_id: record for record in records}
+    assert len(stored) == manifest.counts["slices"]
+    pseudonymizer, found = Pseudonymizer(KEY), 0
+    for path in (folder / "dicom").rglob("IM*"):
+        dataset = pydicom.dcmread(path)
+        record = stored.get(pseudonymizer.pseudonym("slice", str(dataset.SOPInstanceUID)))
+        if record is not None:
+            found += 1
+            np.testing.assert_array_equal(record.pixels, dataset.pixel_array)
+            assert record.pixels.dtype.itemsize == 2
+            assert record.slope == float(dataset.get("RescaleSlope", 1))
+    assert found == len(stored)
+
+
+def test_curating_again_returns_the_same_and_elsewhere_gives_the_same_digest(curated, ray_cluster):
+    folder, _, manifest = curated
+    source = place(str(folder / "dicom"))
+    before = (folder / "out" / MANIFEST).stat().st_mtime_ns
+    assert curate(source, place(str(folder / "out")), Curation(), KEY) == manifest
+    assert (folder / "out" / MANIFEST).stat().st_mtime_ns == before
+    assert curate(source, place(str(folder / "again")), Curation(), KEY).digest == manifest.digest
+    other_key = curate(source, place(str(folder / "other")), Curation(), KEY[::-1])
+    assert other_key.counts == manifest.counts
+    assert other_key.digest != manifest.digest
+
+
+def test_another_policy_or_a_changed_source_does_not_overwrite(curated):
+    folder, _, _ = curated
+    with pytest.raises(UserError, match="other files or settings"):
+        curate(place(str(folder / "dicom")), place(str(folder / "out")), Curation(min_slices=7), KEY)
+    with pytest.raises(UserError, match="overlap"):
+        curate(place(str(folder / "dicom")), place(str(folder / "dicom" / "out")), Curation(), KEY)
+
+
+def test_one_bad_file_never_stops_a_run(curated, tmp_path, ray_cluster):
+    folder, series, _ = curated
+    kept = next(one for one in series if one.expected == "kept")
+    source = tmp_path / "in"
+    source.mkdir()
+    for number, path in enumerate(sorted((folder / "dicom" / kept.path).iterdir())):
+        (source / f"{number}").write_bytes(path.read_bytes())
+    (source / "text").write_text("no DICOM")
+    (source / "cut").write_bytes((source / "0").read_bytes()[:700])
+    (source / "copy").write_bytes((source / "1").read_bytes())
+    damaged = pydicom.dcmread(io.BytesIO((source / "2").read_bytes()))
+    damaged.SeriesInstanceUID = "1.2.3"
+    for number in range(5):
+        damaged.SOPInstanceUID = f"1.2.3.{number}"
+        damaged.ImagePositionPatient = [0, 0, number]
+        damaged.PixelData = b"\0" * 64
+        damaged.save_as(source / f"damaged{number}")
+    manifest = curate(place(str(source)), place(str(tmp_path / "out")), Curation(), KEY)
+    assert manifest.counts["slices"] == kept.files
+    found = rejects(manifest)
+    assert found["file", "not_dicom"] == 1
+    assert found["file", "duplicate_file"] == 1
+    assert found["volume", "unreadable_pixels"] == 1
+    assert sum(count for (level, _), count in found.items() if level == "file") == 3
+
+
+def test_nothing_usable_is_one_clear_line(tmp_path, ray_cluster):
+    (tmp_path / "in").mkdir()
+    with pytest.raises(UserError, match="no files"):
+        curate(place(str(tmp_path / "in")), place(str(tmp_path / "out")), Curation(), KEY)
+    (tmp_path / "in" / "a").write_text("x")
+    with pytest.raises(UserError, match="1 not_dicom"):
+        curate(place(str(tmp_path / "in")), place(str(tmp_path / "out")), Curation(), KEY)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.real_data
+def test_real_mri_is_kept_and_heads_are_left_out(real_data: Path, tmp_path, ray_cluster):
+    manifest = curate(place(str(real_data / "dicom")), place(str(tmp_path / "out")), Curation(), KEY)
+    assert manifest.counts == {"slices": 269, "volumes": 17, "exams": 10, "patients": 10}
+    assert manifest.distributions["location"] == {"pelvis": 221, "knee": 48}
+    assert rejects(manifest) == {("series", "facial_anatomy"): 3, ("series", "unknown_anatomy"): 1}
+
+
+@pytest.mark.real_data
+def test_real_edge_cases_each_have_their_reason(real_data: Path, tmp_path, ray_cluster):
+    with pytest.raises(UserError) as caught:
+        curate(place(str(real_data / "dicom_edge_cases")), place(str(tmp_path / "out")), Curation(), KEY)
+    for part in ("7 multiframe", "4 not_mr", "1 mosaic", "1 facial_anatomy", "2 unknown_anatomy"):
+        assert part in str(caught.value)
+    policy = Curation(unknown_location="include", exclude_locations=(), min_slices=1)
+    manifest = curate(place(str(real_data / "dicom_edge_cases")), place(str(tmp_path / "all")), policy, KEY)
+    assert manifest.counts["slices"] >= 4
+    assert rejects(manifest)["file", "multiframe"] == 7

@@ -1,0 +1,55 @@
+"""Exit codes and messages of the jobs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.curate import main as curate_main
+from jobs.pretrain import main as pretrain_main
+from mricore.workflows.entry import run
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments", "told"),
+    [
+        (pretrain_main, ["huge"], "tiny"),
+        (pretrain_main, ["--set", "optimizer.learning_rate=1"], "optimizer.lr"),
+        (pretrain_main, ["--set", "train.epochs=none"], "train.epochs"),
+        (pretrain_main, ["--data", "/nowhere/at/all"], "nothing found"),
+        (pretrain_main, ["--data", "ftp://host/x"], "s3://"),
+        (curate_main, ["/nowhere/at/all", "out"], "nothing found"),
+        (curate_main, [".", "out", "--set", "train.epochs=3"], "curation."),
+    ],
+)
+def test_a_users_mistake_is_one_clear_line_and_exit_code_2(
+    main, arguments, told, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert run(main, arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert told in error
+    assert "Traceback" not in error
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("job", ["jobs/curate.py", "jobs/pretrain.py", "eval/knn.py"])
+def test_help_explains_each_job(job):
+    result = subprocess.run(
+        [sys.executable, job, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "usage: " + job in result.stdout
+
+
+def test_the_process_exits_with_2_and_without_a_traceback():
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "jobs/pretrain.py", "--set", "nonsense=1"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, check=False)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert "valid names" in result.stderr

@@ -1,0 +1,234 @@
+"""The main job from end to end with real parts: an S3 server, an MLflow server, Ray, killed processes."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import boto3
+import mlflow
+import numpy as np
+import pytest
+from servers import mlflow_server, s3_server
+from small import SMALL
+from small_data import PLANTED, plant_identifiers, planted_in, small_collection
+
+import mricore
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = [part for setting in SMALL for part in ("--set", setting)]
+
+
+def environment(folder, **changes):
+    """A process of its own: its home, its Ray, nothing from other tests."""
+    ray_folder = folder / "ray"
+    ray_folder.mkdir(exist_ok=True)
+    own = {
+        name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_", "AWS_"))
+    }
+    return {**own, "HOME": str(folder), "RAY_TMPDIR": str(ray_folder), "PYTHONPATH": str(ROOT), **changes}
+
+
+def job(*arguments):
+    return [sys.executable, "-u", str(ROOT / "jobs" / "pretrain.py"), *arguments]
+
+
+@pytest.fixture
+def short_folder():
+    """Ray's sockets need a short path."""
+    import shutil
+    import tempfile
+
+    folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="m"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def upload(folder, bucket):
+    client = boto3.client("s3")
+    client.create_bucket(Bucket=bucket)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        client.upload_file(str(path), bucket, path.relative_to(folder).as_posix())
+
+
+def all_files(*folders):
+    return [
+        path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink()
+    ]
+
+
+@pytest.mark.servers
+def test_no_planted_identifier_reaches_any_output(short_folder, monkeypatch):
+    """DICOM in a bucket -> encoder in an MLflow server; every byte that was written is searched."""
+    folder = short_folder
+    small_collection(folder / "clean")
+    plant_identifiers(folder / "clean", folder / "planted")
+    assert {word for path in all_files(folder / "planted") for word in planted_in(path.read_bytes())} > set(
+        PLANTED[:5]
+    )
+    work = folder / "work"
+    work.mkdir()
+    with s3_server(folder / "s3") as s3, mlflow_server(folder / "mlflow") as tracking:
+        for name, value in s3.items():
+            monkeypatch.setenv(name, value)
+        upload(folder / "planted", "pacs")
+        settings = environment(folder, MLFLOW_TRACKING_URI=tracking, **s3)
+        command = job("--data", "s3://pacs", "--out", str(work / "out"), *SETTINGS)
+        result = subprocess.run(
+            command, cwd=work, env=settings, capture_output=True, check=False, timeout=240
+        )
+        said = result.stdout + result.stderr
+        assert result.returncode == 0, said.decode()[-3000:]
+        assert planted_in(said) == []
+        written = all_files(work, folder / "ray", folder / "mlflow", folder / ".mricore")
+        assert {path.suffix for path in written} >= {".parquet", ".json", ".html", ".safetensors", ".db"}
+        leaks = {
+            str(path.relative_to(folder)): found
+            for path in written
+            if (found := planted_in(path.read_bytes()))
+        }
+        assert leaks == {}
+        assert planted_in("\n".join(map(str, written)).encode()) == []
+
+        mlflow.set_tracking_uri(tracking)
+        encoder = mricore.load("models:/mri-core@champion")
+        slices = np.random.default_rng(0).integers(0, 4000, (3, 50, 40), dtype=np.uint16)
+        embeddings = encoder(slices)
+        assert embeddings.shape == (3, 24)
+        model = mlflow.pyfunc.load_model("models:/mri-core@champion")
+        np.testing.assert_array_equal(model.predict(slices), embeddings)
+        version = mlflow.MlflowClient().get_model_version_by_alias("mri-core", "champion")
+        assert "k-NN accuracy" in version.description
+    mlflow.set_tracking_uri(None)
+
+
+@pytest.mark.faults
+def test_a_killed_job_continues_and_equals_one_that_was_never_killed(short_folder):
+    """kill -9 of the driver after the first checkpoint; the same command again ends with the same losses."""
+    small_collection(short_folder / "dicom")
+    longer = ["--set", "train.epochs=24", "--set", "train.checkpoint_seconds=1"]
+    losses = {}
+    for name, kill in (("killed", True), ("whole", False)):
+        work = short_folder / name
+        work.mkdir()
+        command = job("--data", str(short_folder / "dicom"), *SETTINGS, *longer)
+        settings = environment(short_folder)
+        if kill:
+            kill_after_checkpoint(command, work, settings)
+        result = subprocess.run(
+            command, cwd=work, env=settings, capture_output=True, text=True, check=False, timeout=240
+        )
+        assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
+        if kill:
+            assert "continuing the interrupted run" in result.stdout
+            first = int(re.search(r"training: (\d+)/(\d+) steps", result.stdout).group(1))
+            assert first > 1, "it did not begin at the start again"
+        losses[name] = logged_losses(work)
+        again = subprocess.run(
+            command, cwd=work, env=settings, capture_output=True, text=True, check=True, timeout=120
+        )
+        assert "this run is finished" in again.stdout
+    assert len(losses["whole"]) >= 48
+    assert losses["killed"] == losses["whole"]
+
+
+def kill_after_checkpoint(command, work, settings):
+    """Start the job, wait for a checkpoint, kill the driver, and then whatever it leaves behind."""
+    log = (work / "killed.log").open("w")
+    process = subprocess.Popen(
+        command, cwd=work, env=settings, stdout=log, stderr=log, start_new_session=True
+    )
+    try:
+        end = time.monotonic() + 120
+        while not list(work.glob("outputs/runs/*/checkpoint_*/state.json")):
+            assert process.poll() is None, (work / "killed.log").read_text()[-2000:]
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        time.sleep(2)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        log.close()
+
+
+def logged_losses(work):
+    """{step: total loss} of the only run; a replayed step must have been logged with the same value."""
+    client = mlflow.MlflowClient(f"sqlite:///{work / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name("mricore").experiment_id])
+    losses = {}
+    for metric in client.get_metric_history(run.info.run_id, "loss/total"):
+        assert losses.setdefault(metric.step, metric.value) == metric.value
+    return losses
+
+
+@pytest.mark.servers
+def test_ray_job_submit_with_token_authentication(short_folder):
+    """The documented commands on a running Ray head; without the token nothing is accepted."""
+    from servers import BIN, free_ports, running
+
+    small_collection(short_folder / "dicom")
+    port, dashboard = free_ports(2)
+    settings = environment(short_folder, RAY_AUTH_MODE="token")
+    (short_folder / ".ray").mkdir()
+    (short_folder / ".ray" / "auth_token").write_text("0123456789abcdef" * 4)
+    head = [
+        str(BIN / "ray"),
+        "start",
+        "--head",
+        "--block",
+        "--node-ip-address=127.0.0.1",
+        f"--port={port}",
+        "--num-cpus=2",
+    ]
+    head += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--disable-usage-stats"]
+    head += ["--object-store-memory=300000000"]
+    url = f"http://127.0.0.1:{dashboard}"
+    with running(head, f"{url}/api/version", short_folder / "head.log", settings):
+        submit = [
+            str(BIN / "ray"),
+            "job",
+            "submit",
+            "--address",
+            url,
+            "--working-dir",
+            str(submittable(short_folder)),
+        ]
+        refused = subprocess.run(
+            [*submit, "--", "true"],
+            env={**settings, "RAY_AUTH_MODE": "disabled"},
+            capture_output=True,
+            check=False,
+        )
+        assert refused.returncode != 0
+        dataset = str(short_folder / "dataset")
+        for arguments in (
+            ["python", "jobs/curate.py", str(short_folder / "dicom"), dataset],
+            ["python", "jobs/pretrain.py", "--data", dataset, *SETTINGS],
+        ):
+            result = subprocess.run(
+                [*submit, "--", *arguments],
+                env=settings,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=240,
+            )
+            assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-2000:]
+        assert "models:/mri-core@champion" in result.stdout
+    assert list((short_folder / "mricore" / "outputs" / "runs").glob("*/report.html"))
+
+
+def submittable(folder):
+    """What a user would submit: the repository's own code, without what is ignored."""
+    import shutil
+
+    target = folder / "repository"
+    for name in ("mricore", "jobs"):
+        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return target
