@@ -41,7 +41,9 @@ def plant_identifiers(source, target):
         )
         place.parent.mkdir(parents=True, exist_ok=True)
         dataset.save_as(place)
-    _plant_damaged_files(target / "FILENAMESECRET_ZORBLATT", place.read_bytes())
+        if not dataset.file_meta.TransferSyntaxUID.is_compressed:
+            plain = place
+    _plant_damaged_files(target / "FILENAMESECRET_ZORBLATT", plain.read_bytes())
 
 
 def _plant(dataset):

@@ -3,9 +3,11 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import boto3
 import mlflow
 import numpy as np
 import pytest
-from servers import mlflow_server, s3_server
+from servers import BIN, free_ports, mlflow_server, running, s3_server
 from small import SMALL
 from small_data import PLANTED, plant_identifiers, planted_in, small_collection
 
@@ -30,7 +32,15 @@ def environment(folder, **changes):
     own = {
         name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_", "AWS_"))
     }
-    return {**own, "HOME": str(folder), "RAY_TMPDIR": str(ray_folder), "PYTHONPATH": str(ROOT), **changes}
+    path = f"{BIN}{os.pathsep}{own['PATH']}"  # as in an activated environment
+    return {
+        **own,
+        "PATH": path,
+        "HOME": str(folder),
+        "RAY_TMPDIR": str(ray_folder),
+        "PYTHONPATH": str(ROOT),
+        **changes,
+    }
 
 
 def job(*arguments):
@@ -40,9 +50,6 @@ def job(*arguments):
 @pytest.fixture
 def short_folder():
     """Ray's sockets need a short path."""
-    import shutil
-    import tempfile
-
     folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="m"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -110,7 +117,7 @@ def test_no_planted_identifier_reaches_any_output(short_folder, monkeypatch):
 def test_a_killed_job_continues_and_equals_one_that_was_never_killed(short_folder):
     """kill -9 of the driver after the first checkpoint; the same command again ends with the same losses."""
     small_collection(short_folder / "dicom")
-    longer = ["--set", "train.epochs=24", "--set", "train.checkpoint_seconds=1"]
+    longer = ["--set", "train.epochs=6", "--set", "train.log_every=4", "--set", "train.checkpoint_seconds=2"]
     losses = {}
     for name, kill in (("killed", True), ("whole", False)):
         work = short_folder / name
@@ -170,8 +177,6 @@ def logged_losses(work):
 @pytest.mark.servers
 def test_ray_job_submit_with_token_authentication(short_folder):
     """The documented commands on a running Ray head; without the token nothing is accepted."""
-    from servers import BIN, free_ports, running
-
     small_collection(short_folder / "dicom")
     port, dashboard = free_ports(2)
     settings = environment(short_folder, RAY_AUTH_MODE="token")
@@ -190,6 +195,7 @@ def test_ray_job_submit_with_token_authentication(short_folder):
     head += ["--object-store-memory=300000000"]
     url = f"http://127.0.0.1:{dashboard}"
     with running(head, f"{url}/api/version", short_folder / "head.log", settings):
+        wait_for_agent(url, settings)
         submit = [
             str(BIN / "ray"),
             "job",
@@ -224,10 +230,17 @@ def test_ray_job_submit_with_token_authentication(short_folder):
     assert list((short_folder / "mricore" / "outputs" / "runs").glob("*/report.html"))
 
 
+def wait_for_agent(url, settings):
+    """A head answers some seconds before it can run jobs."""
+    probe = [str(BIN / "ray"), "job", "submit", "--address", url, "--", "true"]
+    end = time.monotonic() + 90
+    while subprocess.run(probe, env=settings, capture_output=True, check=False).returncode:
+        assert time.monotonic() < end
+        time.sleep(1)
+
+
 def submittable(folder):
     """What a user would submit: the repository's own code, without what is ignored."""
-    import shutil
-
     target = folder / "repository"
     for name in ("mricore", "jobs"):
         shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
