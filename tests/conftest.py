@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,3 +31,11 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     with ray_session(cpus=2):
         yield
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A temporary folder with a short path, which Ray's sockets need."""
+    folder = Path(tempfile.mkdtemp(prefix="m"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,15 +1,20 @@
 """Body location from a header: attributes first, then descriptions, then the receive coil.
 
-Anatomy that shows a face must not slip through, so the rule errs towards exclusion: a face-bearing word
-in the attribute or any description wins over every other location, unless it is part of a term that means
-something else (femoral head, neck of femur). The coil is asked only if nothing else tells, since one coil
-serves head, neck and spine. Words are matched whole, in upper case.
+Anatomy that shows a face must not slip through, so the rule errs towards exclusion. A face-bearing word
+anywhere in BodyPartExamined or a description wins over all other locations, however many say otherwise,
+and even as a part of a longer word (``HEADNECK``, ``WIPBrain``). It is overruled only where it belongs to
+a term for something else (head of the femur, neck of the bladder, cancer of the cervix, feet first);
+those terms are replaced before words are looked up, see ``_TERMS``. Whole spines count as cervical ones.
+The coil is asked only if nothing else tells, and only coils made for one part of the body count, since
+torso arrays serve everything; head coils count. What says nothing is "unknown", never a guess.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mricore.imaging.headers import FrameHeader
 
@@ -25,75 +30,125 @@ class Finding:
 
 
 _WORDS: dict[str, str] = {
-    "brain": "BRAIN CEREBRAL CEREBRUM PITUITARY SELLA IAC IACS HIPPOCAMPUS NEURO CRANIUM CRANIAL SCHAEDEL "
-    "GEHIRN POSTERIORFOSSA TEMPORAL EPILEPSY DTI_BRAIN",
-    "head": "HEAD SKULL KOPF TETE CEREBROVASCULAR COW WILLIS CIRCLEOFWILLIS HNS MPRAGE",
-    "face": "FACE FACIAL ORBIT ORBITS EYE SINUS SINUSES JAW MANDIBLE MAXILLA MAXILLOFACIAL TMJ NASAL "
-    "NASOPHARYNX PAROTID TONGUE ORAL TEETH DENTAL EAR",
-    "neck": "NECK LARYNX THYROID PHARYNX CAROTID CAROTIDS",
-    "cervical_spine": "CSPINE CERVICAL HALSWIRBELSAEULE HWS CERVICALSPINE CTSPINE",
-    "spine": "SPINE LSPINE TSPINE SSPINE LSSPINE TLSPINE LUMBAR THORACICSPINE LUMBARSPINE VERTEBRA VERTEBRAE "
-    "SACRUM LUMBOSACRAL SACROILIAC COCCYX WHOLESPINE LWS BWS MYELO",
-    "prostate": "PROSTATE PROSTATA",
-    "heart": "HEART CARDIAC CARDIO CARDIOVASCULAR MYOCARDIUM",
-    "breast": "BREAST BREASTS MAMMA MAMMO MAMMOGRAPHY",
-    "chest": "CHEST THORAX THORACIC LUNG LUNGS MEDIASTINUM RIB RIBS STERNUM BRACHIALPLEXUS CLAVICLE",
-    "abdomen": "ABDOMEN ABDOMINAL ABD LIVER LEBER KIDNEY KIDNEYS RENAL PANCREAS SPLEEN MRCP ADRENAL ADRENALS "
-    "ENTEROGRAPHY BILIARY BOWEL STOMACH",
-    "pelvis": "PELVIS PELVIC BECKEN UTERUS RECTUM RECTAL CERVIX OVARY OVARIES BLADDER MIEDNICA ANAL",
-    "hip": "HIP HIPS",
-    "thigh": "THIGH THIGHS FEMUR FEMORAL UPPERLEG HAMSTRING",
-    "knee": "KNEE KNEES PATELLA KNIE",
-    "lower_leg": "CALF TIBIA FIBULA LOWERLEG LEG LEGS LOWEREXTREMITY TIBFIB",
+    "brain": "BRAIN IAC IACS SELLA HIPPOCAMPUS PONS EPILEPSY STROKE GLIOMA TRIGEMINAL VESTIBULAR COCHLEA "
+    "GEHIRN HIRN SCHAEDEL SCHADEL CERVEAU CERVELLO HERSENEN MOZG MOZGU MPRAGE BRAVO FMRI",
+    "head": "HEAD SKULL KOPF TETE CRANE CABEZA CABECA TESTA HOOFD GLOWA GLOWY COW WILLIS CIRCLEOFWILLIS HNS",
+    "face": "FACE FACIAL ORBIT ORBITS EYE EYES OPTIC OPTICCANAL SINUS SINUSES JAW MANDIBLE MAXILLA TMJ NASAL "
+    "NOSE NASOPHARYNX PAROTID PAROTIDS SALIVARYGLAND TONGUE MOUTH ORALCAVITY TEETH DENTAL EAR EARS CHEEK",
+    "neck": "NECK LARYNX THYROID PHARYNX OROPHARYNX HYPOPHARYNX CAROTID CAROTIDS HALS COU CUELLO COLLO NEK "
+    "SZYJA SZYI BRACHIALPLEXUS",
+    "cervical_spine": "CSPINE CTSPINE CTLSPINE CTL CERVICOTHORACIC HWS",
+    "spine": "SPINE LSPINE TSPINE SSPINE LSSPINE TLSPINE LUMBAR LUMBARSPINE THORACICSPINE VERTEBRA "
+    "VERTEBRAE SACRUM SACRAL LUMBOSACRAL SACROILIAC COCCYX LWS BWS MYELO RACHIS",
+    "prostate": "PROSTATE PROSTATA PROSTATIC",
+    "heart": "HEART CARDIAC CARDIO CARDIOVASCULAR MYOCARDIUM HERZ",
+    "breast": "BREAST BREASTS MAMMA MAMMARY MAMMO MAMMOGRAPHY",
+    "chest": "CHEST CHESTABDOMEN CHESTABDPELVIS THORAX THORACIC LUNG LUNGS MEDIASTINUM RIB RIBS STERNUM "
+    "CLAVICLE THYMUS ESOPHAGUS",
+    "abdomen": "ABDOMEN ABDOMINAL ABD ABDOMENPELVIS LIVER LEBER KIDNEY KIDNEYS RENAL PANCREAS SPLEEN MRCP "
+    "ADRENAL ADRENALS ENTEROGRAPHY BILIARY BOWEL STOMACH ABDOME HEPATIC",
+    "pelvis": "PELVIS PELVIC BECKEN PELVE UTERUS ENDOMETRIUM RECTUM RECTAL CERVIX OVARY OVARIES BLADDER "
+    "MIEDNICA MIEDNICY ANAL PERIANAL PENIS SCROTUM TESTIS",
+    "hip": "HIP HIPS ACETABULUM",
+    "thigh": "THIGH THIGHS FEMUR FEMORAL UPPERLEG HAMSTRING HAMSTRINGS",
+    "knee": "KNEE KNEES PATELLA KNIE GENOU",
+    "lower_leg": "CALF CALVES TIBIA FIBULA LOWERLEG LEG LEGS TIBFIB",
     "ankle": "ANKLE ANKLES ACHILLES",
     "foot": "FOOT FEET TOE TOES FOREFOOT HINDFOOT MIDFOOT HEEL",
     "shoulder": "SHOULDER SHOULDERS SCAPULA ROTATOR SCHULTER",
-    "arm": "ARM HUMERUS UPPERARM HUMERAL UPPEREXTREMITY EXTREMITY",
+    "arm": "ARM UPPERARM HUMERUS HUMERAL",
     "elbow": "ELBOW ELBOWS",
-    "forearm": "FOREARM RADIUS ULNA",
+    "forearm": "FOREARM FOREARMS RADIUS ULNA",
     "wrist": "WRIST WRISTS SCAPHOID CARPAL",
     "hand": "HAND HANDS FINGER FINGERS THUMB",
+    "extremity": "EXTREMITY EXTREMITIES LOWEREXTREMITY UPPEREXTREMITY LOWERLIMB UPPERLIMB LIMB",
     "whole_body": "WHOLEBODY",
 }
 _LOCATION_OF = {word: location for location, words in _WORDS.items() for word in words.split()}
 LOCATIONS: tuple[str, ...] = (*_WORDS, UNKNOWN)
-"""The closed vocabulary."""
-FACE_BEARING = ("brain", "head", "face", "neck", "cervical_spine")
+"""The closed vocabulary; "extremity" is a limb of which nothing more is said."""
+FACE_BEARING = frozenset({"brain", "head", "face", "neck", "cervical_spine"})
+_VAGUE = frozenset({"extremity", "whole_body"})
+"""Give way to any other location found in the header."""
+_COIL_LOCATIONS = FACE_BEARING | {
+    *("breast", "prostate", "shoulder", "arm", "elbow", "forearm", "wrist", "hand"),
+    *("hip", "thigh", "knee", "lower_leg", "ankle", "foot", "extremity"),
+}
 
-_PHRASES = (
-    (r"\b(FEMORAL|HUMERAL|RADIAL|FEMUR|HUMERUS|FIBULAR|METATARSAL)\s+(HEAD|NECK)S?\b", r"\1"),
-    (r"\b(HEAD|NECK)\s+OF\s+(THE\s+)?(FEMUR|HUMERUS|RADIUS|FIBULA)\b", r"\3"),
-    (r"\b(HEAD|FEET)\s+FIRST\b", " "),
-    (r"\bTEMPORAL\s+(RESOLUTION|PHASE|POSITION)\b", " "),
-    (r"\bWHOLE\s+BODY\b", "WHOLEBODY"),
-    (r"\bUPPER\s+LEGS?\b", "UPPERLEG"),
-    (r"\bLOWER\s+LEGS?\b", "LOWERLEG"),
-    (r"\bLOWER\s+EXTREMIT(Y|IES)\b", "LOWEREXTREMITY"),
-    (r"\bUPPER\s+EXTREMIT(Y|IES)\b", "UPPEREXTREMITY"),
-    (r"\bTIB\s*/?\s*FIB\b", "TIBFIB"),
-    (r"\bBRACHIAL\s+PLEXUS\b", "BRACHIALPLEXUS"),
-    (r"\b([CTL]|LS|TL|CT)\s*-?\s*SP(INE)?\b", r"\1SPINE"),
-    (r"\bTHORACIC\s+SPINE\b", "THORACICSPINE"),
-    (r"\bCERVICAL\s+(CANCER|CARCINOMA|CA)\b", "CERVIX"),
+_FACE_STEMS = (
+    ("brain", "BRAIN CEREBR CEREBEL PITUIT CRANI ENCEPHAL MENING NEUROCRAN"),
+    ("head", "HEAD SKULL"),
+    ("face", "FACIAL ORBITA MAXILL MANDIB NASOPHA TEMPOROMANDIB"),
+    ("neck", "NECK LARYN PHARYN CAROTI PAROTI THYROI"),
+    ("cervical_spine", "CSPINE CERVICA WHOLESPINE TOTALSPINE"),
 )
+_STEMS = tuple((stem, location) for location, stems in _FACE_STEMS for stem in stems.split())
+
+_PART = r"(?:HEADS?|NECKS?)"
+_TERMS = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (rf"\b(FEMORAL|FEMUR) {_PART}\b|\b{_PART} OF (THE )?((LEFT|RIGHT) )?FEMUR\b", "HIP"),
+        (rf"\b(HUMERAL|HUMERUS) {_PART}\b|\b{_PART} OF (THE )?((LEFT|RIGHT) )?HUMERUS\b", "SHOULDER"),
+        (rf"\b(RADIAL|RADIUS) {_PART}\b|\b{_PART} OF (THE )?((LEFT|RIGHT) )?RADIUS\b", "ELBOW"),
+        (rf"\b(FIBULAR?|PERONEAL) {_PART}\b|\b{_PART} OF (THE )?((LEFT|RIGHT) )?FIBULA\b", "KNEE"),
+        (rf"\b(ULNAR?|METACARPAL) {_PART}\b", "HAND"),
+        (rf"\b(METATARSAL|TALAR|TALUS) {_PART}\b|\bSINUS TARSI\b", "FOOT"),
+        (rf"\bPANCREA(TIC|S) {_PART}\b|\b{_PART} OF (THE )?PANCREAS\b", "ABDOMEN"),
+        (rf"\bBLADDER {_PART}\b|\b{_PART} OF (THE )?BLADDER\b|\bPILONIDAL SINUS\b", "PELVIS"),
+        (r"\bCERVICAL (CANCER|CARCINOMA|CA|TUMOR|TUMOUR|NEOPLASM)\b|\bUTERINE CERVICAL\b", "PELVIS"),
+        (r"\bCORONARY SINUS\b", "HEART"),
+        (r"\b(HEAD|FEET|FOOT) FIRST\b|\bCRANIO ?CAUDAL\b", " "),
+        (r"\bTEMPORAL (LOBES?|BONES?)\b|\bPOSTERIOR FOSSA\b", "BRAIN"),
+        (r"\bORAL CAVITY\b", "ORALCAVITY"),
+        (r"\bBRACHIAL PLEXUS\b", "BRACHIALPLEXUS"),
+        (r"\bWHOLE BODY\b", "WHOLEBODY"),
+        (r"\b(WHOLE|TOTAL|FULL|COMPLETE|ENTIRE) SPINE\b|\bC ?T ?L ?SPINE\b", "WHOLESPINE"),
+        (r"\b(UPPER|LOWER) (LEG|ARM|LIMB)S?\b", r"\1\2"),
+        (r"\bLOWERARM\b", "FOREARM"),
+        (r"\b(UPPER|LOWER) EXTREMIT(Y|IES)\b", r"\1EXTREMITY"),
+        (r"\bTIB (AND )?FIB\b", "TIBFIB"),
+        (r"\b(LS|TL|CT|[CTLS]) ?SP(INE)?\b", r"\1SPINE"),
+        (r"\bTHORACIC SPINE\b", "SPINE"),
+        (r"\bC ?[1-7] (C|T) ?[1-7]\b", "CSPINE"),
+    )
+)
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SEPARATORS = re.compile(r"[^A-Z0-9]+")
 
 
 def locate(header: FrameHeader) -> Finding:
     """The body location of an image; "unknown" if nothing tells."""
-    for sources in (_sources(header), (("ReceiveCoilName", header.coil),)):
-        found = [Finding(place, attribute) for attribute, text in sources for place in locations_in(text)]
-        if found:
-            return next((finding for finding in found if finding.value in FACE_BEARING), found[0])
-    return Finding(UNKNOWN, "none")
+    found = [Finding(place, name) for name, text in _sources(header) for place in locations_in(text)]
+    if not found:
+        coil = [place for place in locations_in(header.coil) if place in _COIL_LOCATIONS]
+        found = [Finding(place, "ReceiveCoilName") for place in coil]
+    faces = [finding for finding in found if finding.value in FACE_BEARING]
+    plain = [finding for finding in found if finding.value not in _VAGUE]
+    return next(iter([*faces, *plain, *found]), Finding(UNKNOWN, "none"))
 
 
-def locations_in(text: str) -> list[str]:
+@lru_cache(maxsize=65536)
+def locations_in(text: str) -> tuple[str, ...]:
     """Locations named in a text, in order of appearance."""
-    words = _SEPARATORS.sub(" ", text.upper())
-    for pattern, replacement in _PHRASES:
-        words = re.sub(pattern, replacement, words)
-    return [_LOCATION_OF[word] for word in words.split() if word in _LOCATION_OF]
+    sentence = plain_words(text)
+    for pattern, replacement in _TERMS:
+        sentence = pattern.sub(replacement, sentence)
+    places = (_location_of_word(word) for word in sentence.split())
+    return tuple(place for place in places if place)
+
+
+def plain_words(text: str) -> str:
+    """Upper case without accents, words parted by one space (also where only case parts them)."""
+    bare = unicodedata.normalize("NFKD", _CAMEL.sub(" ", text).replace("ł", "l").replace("Ł", "L"))
+    letters = "".join(character for character in bare if not unicodedata.combining(character))
+    return _SEPARATORS.sub(" ", letters.upper()).strip()
+
+
+def _location_of_word(word: str) -> str | None:
+    """By the whole word without a trailing number, or by the stem of a face-bearing word inside it."""
+    inside = (location for stem, location in _STEMS if stem in word)
+    return _LOCATION_OF.get(word.rstrip("0123456789")) or next(inside, None)
 
 
 def _sources(header: FrameHeader) -> tuple[tuple[str, str], ...]:

@@ -10,17 +10,19 @@ import hmac
 import os
 import secrets
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 from mricore.errors import UserError
+from mricore.imaging.anatomy import LOCATIONS
 from mricore.imaging.geometry import plane
 from mricore.imaging.headers import FrameHeader
-from mricore.imaging.sequences import vendor
+from mricore.imaging.sequences import SEQUENCES, vendor
 from mricore.imaging.volumes import Volume
 from mricore.records import Intensity, Pixels, SliceRecord
 
-Kind = Literal["patient", "exam", "volume", "slice", "order"]
+Kind = Literal["patient", "exam", "volume", "slice"]
 KEY_BYTES = 32
 PSEUDONYM_CHARACTERS = 20
 
@@ -43,9 +45,12 @@ class Pseudonymizer:
         return self._digest("order", text)
 
     def _digest(self, *parts: str) -> bytes:
-        return hmac.new(
-            self._key, "\0".join(parts).encode("utf-8", "surrogateescape"), hashlib.sha256
-        ).digest()
+        """HMAC of the parts, each led by its length, so that no two lists of parts read alike."""
+        state = hmac.new(self._key, digestmod=hashlib.sha256)
+        for part in parts:
+            content = part.encode("utf-8", "surrogatepass")
+            state.update(len(content).to_bytes(8, "big") + content)
+        return state.digest()
 
 
 def load_or_create_key(path: Path) -> bytes:
@@ -79,7 +84,13 @@ def slice_record(
     location: str,
     sequence: str,
 ) -> SliceRecord:
-    """A de-identified slice: pseudonyms, closed categories, physics; nothing else exists to leak."""
+    """A de-identified slice: pseudonyms, closed categories, physics; nothing else exists to leak.
+
+    Raises:
+        ValueError: ``location`` or ``sequence`` is not a word of its closed vocabulary.
+    """
+    if location not in LOCATIONS or sequence not in SEQUENCES:
+        raise ValueError("location and sequence must be words of their closed vocabularies")
     first = volume.frames[0]
     return SliceRecord(
         slice_id=pseudonymizer.pseudonym("slice", frame.sop_uid),
@@ -110,14 +121,20 @@ def slice_record(
 
 def _create_key(path: Path) -> None:
     """Write a new key so that two processes that begin at once end with the same one."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_private_folders(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(secrets.token_hex(KEY_BYTES) + "\n")
     try:
-        os.link(temporary, path)
-    except FileExistsError:
-        pass
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(secrets.token_hex(KEY_BYTES) + "\n")
+        with suppress(FileExistsError):  # the other process was first: its key counts
+            os.link(temporary, path)
     finally:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
+
+
+def _make_private_folders(folder: Path) -> None:
+    """Like ``mkdir(parents=True)``, which would give the parents the default mode."""
+    if not folder.exists():
+        _make_private_folders(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)

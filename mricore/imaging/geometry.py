@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+import math
+from collections.abc import Sequence
+
+from mricore.imaging.headers import FrameHeader
+
+Vector = tuple[float, float, float]
 
 OBLIQUE_DEGREES = 35.0
 """A slice belongs to a plane if its normal is nearer than this to the plane's axis."""
 PLANES = ("sagittal", "coronal", "axial")
 
 
-def normal(orientation: tuple[float, ...]) -> NDArray[np.float64]:
-    """Unit normal (3,) of a slice from the directions of its rows and columns (6,)."""
-    vector = np.cross(orientation[:3], orientation[3:])
-    return vector / np.linalg.norm(vector)
+def normal(orientation: Sequence[float]) -> Vector:
+    """Unit normal of a slice from the directions of its rows and columns (6 cosines)."""
+    a, b, c, d, e, f = orientation
+    x, y, z = b * f - c * e, c * d - a * f, a * e - b * d
+    length = math.hypot(x, y, z)
+    return x / length, y / length, z / length
 
 
-def plane(orientation: tuple[float, ...]) -> str:
-    """ "axial", "sagittal", "coronal", or "oblique" between them."""
-    cosines = np.abs(normal(orientation))
-    nearest = int(cosines.argmax())
-    return PLANES[nearest] if cosines[nearest] >= np.cos(np.radians(OBLIQUE_DEGREES)) else "oblique"
+def plane(orientation: Sequence[float]) -> str:
+    """``axial``, ``sagittal``, ``coronal``, or ``oblique`` between them."""
+    cosines = [abs(value) for value in normal(orientation)]
+    nearest = max(range(3), key=cosines.__getitem__)
+    return PLANES[nearest] if cosines[nearest] >= math.cos(math.radians(OBLIQUE_DEGREES)) else "oblique"
 
 
-def position_along_normal(orientation: tuple[float, ...], position: tuple[float, ...]) -> float:
-    """Distance in mm of a slice from the origin along its normal."""
-    return float(np.dot(normal(orientation), position))
+def position_along_normal(header: FrameHeader) -> float:
+    """Distance in mm of a slice from the origin along its own normal."""
+    return distance_along(normal(header.orientation), header.position)
+
+
+def distance_along(direction: Vector, position: Sequence[float]) -> float:
+    """Distance in mm of a position (3,) from the origin along a unit vector."""
+    return sum(a * b for a, b in zip(direction, position, strict=True))

@@ -1,56 +1,49 @@
-"""One DICOM header -> what curation needs of it, or the reason why the file is of no use.
-
-A header holds identifiers. It is therefore never printed: its ``repr`` is empty, and pydicom's own
-warnings, which quote values, are silenced while a file is read.
-"""
+"""One DICOM header -> what curation needs of it, or the reason why the file is of no use."""
 
 from __future__ import annotations
 
-import logging
 import math
-import struct
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-import pydicom
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import InvalidDicomError
 
 from mricore.config.schema import Curation
+from mricore.imaging.attributes import (
+    integer,
+    number,
+    numbers,
+    parse_header,
+    private_number,
+    quiet_pydicom,
+    text,
+    words,
+)
+from mricore.imaging.refusals import MR_IMAGE as MR_IMAGE
+from mricore.imaging.refusals import refusal
 from mricore.records import Reason
 
-MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
-ENHANCED_MR = {"1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4"}
-MAX_DEPTH = 16
+MAX_B_VALUE = 100_000.0
 
-UNREADABLE = (
-    ValueError,  # includes UnicodeDecodeError and pydicom's BytesLengthException
-    TypeError,
-    AttributeError,
-    KeyError,
-    IndexError,
-    NotImplementedError,
-    OverflowError,
-    RecursionError,
-    MemoryError,
-    OSError,
-    EOFError,
-    struct.error,
-    AssertionError,
-    InvalidDicomError,
+_PRIVATE_B_VALUES = (
+    (0x0019, "SIEMENS MR HEADER", 0x0C),
+    (0x0043, "GEMS_PARM_01", 0x39),
+    (0x2001, "Philips Imaging DD 001", 0x03),
+    (0x2001, "PHILIPS IMAGING DD 001", 0x03),
 )
-"""What pydicom raises on damaged bytes."""
+"""Group, creator and element of the vendors' b-values."""
 
 
 @dataclass(frozen=True, repr=False)
 class FrameHeader:
     """The header of one single-frame MR image. Lengths in mm, times in ms, field in tesla, NaN if missing.
 
-    ``orientation`` is the direction of a row, then of a column; ``spacing`` is between rows, then between
-    columns. The free text (descriptions, coil) serves to derive categories and goes nowhere else.
+    It holds identifiers, so its ``repr`` shows nothing. ``orientation`` is the direction of a row, then of
+    a column; ``spacing`` is between rows, then between columns. The free text (descriptions, coil) serves
+    to derive categories and goes nowhere else.
     """
 
     uri: str
@@ -58,6 +51,7 @@ class FrameHeader:
     series_uid: str
     study_uid: str
     patient_key: str
+    modality: str
     image_type: tuple[str, ...]
     body_part: str
     study_description: str
@@ -87,8 +81,12 @@ class FrameHeader:
     slice_thickness: float
     rows: int
     columns: int
+    bits_stored: int
     slope: float
     intercept: float
+    photometric: str
+    transfer_syntax: str
+    burned_in: bool
 
     def __repr__(self) -> str:
         return "FrameHeader(withheld)"
@@ -98,134 +96,126 @@ def read_header(stream: BinaryIO, uri: str) -> FrameHeader | Reason:
     """Read a header without its pixels; never raises for what a file contains."""
     with quiet_pydicom():
         try:
-            dataset = pydicom.dcmread(stream, stop_before_pixels=True)
+            dataset, has_pixels = parse_header(stream)
+            return refusal(dataset, has_pixels) or _frame(dataset, uri)
         except InvalidDicomError:
             return Reason.NOT_DICOM
-        except UNREADABLE:
+        except Exception:  # noqa: BLE001 - on damaged bytes pydicom raises almost anything
             return Reason.UNREADABLE_HEADER
-        try:
-            return _refusal(dataset) or _frame(dataset, uri)
-        except UNREADABLE:
-            return Reason.UNREADABLE_HEADER
+
+
+_LOCALIZER = re.compile(r"\b(LOC|LOCALI[SZ]ERS?|LOCATOR|SCOUT|SURV|SURVEY)\b")
+_COMPUTED = re.compile(
+    r"\b(MIP|MINIP|PROJECTION|SUB|SUBTRACT|SUBTRACTION|SCREEN|SCREENSHOT"
+    r"|ADC|EADC|DADC|FA|COLFA|EXP|TRACEW?|TENSOR|TTP|MTT|R?CBV|R?CBF|PBP|KTRANS|VE|KEP|IAUC|TMAX"
+    r"|GLM|STATISTICS|T TEST|FAT FRACTION|FATFRAC(TION)?"
+    r"|(T1|T2|T2 STAR|R1|R2|R2 STAR|T1RHO|PERFUSION) ?MAP)\b"
+)
+"""ImageType values of images that no scanner acquires: projections, differences, parametric maps."""
+_REFORMATTED = re.compile(r"\b(MPR|CPR|REFORMAT|REFORMATTED|RESAMPLED|CURVED|MEAN|AVERAGE)\b")
+"""ImageType values that mean a reformat only in a derived image."""
+_PHANTOM = re.compile(r"\bPH?ANTOM[ES]?\b(?! (LIMB|PAIN))|\bFANTOM[AE]?\b")
 
 
 def frame_reason(header: FrameHeader, policy: Curation) -> Reason | None:
-    """Why the policy leaves out an image that could be read, judged by the image alone.
+    """Why the policy leaves out an image that could be read, judged by its header alone.
 
-    DERIVED alone does not count, since real de-identified originals say DERIVED\\SECONDARY; it takes a word
-    that tells how. Such a word alone does not count either: GE has originals with ORIGINAL\\PRIMARY\\MPR.
+    A localizer says so in ImageType or, on scanners that do not write it there, in the name of the series.
+    Derived means recomputed from other images. DERIVED\\SECONDARY alone does not say that: archives write
+    it over untouched originals. Nor does MPR alone: GE writes ORIGINAL\\PRIMARY\\MPR for oblique
+    acquisitions. So a reformat needs both words, whereas a projection, a difference or a parametric map
+    is never an acquisition, whatever the first value says. A phantom is known by what was examined, never
+    by the patient's name.
     """
-    words = {word for value in header.image_type[2:] for word in value.replace("_", " ").split()}
-    text = " ".join((header.series_description, header.protocol_name, header.study_description)).upper()
-    if "LOCALIZER" in words or any(word in text for word in ("LOCALIZER", "SCOUT", "SURVEY")):
+    kind = _plain(" / ".join(header.image_type[2:]))
+    series = _plain(f"{header.series_description} / {header.protocol_name}")
+    study = _plain(f"{header.body_part} / {header.study_description} / {header.requested_procedure}")
+    derived = header.image_type[:1] == ("DERIVED",)
+    if _LOCALIZER.search(kind) or _LOCALIZER.search(series):
         return Reason.LOCALIZER
-    if header.image_type[:1] == ("DERIVED",) and words & DERIVED_WORDS:
+    if _COMPUTED.search(kind) or (derived and _REFORMATTED.search(kind)):
         return Reason.DERIVED
-    if "PHANTOM" in f"{header.body_part} {text}".upper().split():
+    if _PHANTOM.search(series) or _PHANTOM.search(study):
         return Reason.PHANTOM
     if min(header.rows, header.columns) < policy.min_pixels:
         return Reason.TOO_SMALL
     return None
 
 
-PRIVATE_B_VALUES = (
-    ("SIEMENS MR HEADER", 0x0019, 0x0C),
-    ("GEMS_PARM_01", 0x0043, 0x39),
-    ("Philips Imaging DD 001", 0x2001, 0x03),
-)
-"""Creator, group and element of the vendors' b-values."""
-
-_DERIVED = (
-    "MPR MIP MINIP PROJECTION REFORMATTED RESAMPLED SUBTRACTION SUB SUBTRACT ADC FA TRACE TRACEW EADC EXP "
-    "COLFA TTP CBF CBV MTT KTRANS PBP RCBV PERFUSION STATISTICS ERROR CSA SCREEN SCREENSHOT"
-)
-DERIVED_WORDS = frozenset(_DERIVED.split())
-"""Words of ImageType that tell how a derived image was computed from others."""
+def _plain(words: str) -> str:
+    """Upper case with single spaces between words; the slash keeps texts apart."""
+    return " ".join(re.sub(r"[^A-Z0-9/]+", " ", words.upper()).split())
 
 
-@contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """Silence pydicom's warnings and log, which quote the values of a file."""
-    logger = logging.getLogger("pydicom")
-    before = logger.disabled
-    logger.disabled = True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.disabled = before
-
-
-def _refusal(dataset: Dataset) -> Reason | None:
-    """Why this object is not a single-frame greyscale MR slice with geometry."""
-    sop_class = str(dataset.get("SOPClassUID", ""))
-    image_type = _words(dataset, "ImageType")
-    checks = (
-        (_text(dataset, "Modality") != "MR" or sop_class not in {MR_IMAGE, *ENHANCED_MR}, Reason.NOT_MR),
-        (sop_class in ENHANCED_MR or (_integer(dataset, "NumberOfFrames") or 1) > 1, Reason.MULTIFRAME),
-        ("MOSAIC" in image_type, Reason.MOSAIC),
-        (not _integer(dataset, "Rows") or not _integer(dataset, "Columns"), Reason.NO_PIXELS),
-        (
-            (_integer(dataset, "SamplesPerPixel") or 1) != 1
-            or _text(dataset, "PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2"),
-            Reason.NOT_GRAYSCALE,
-        ),
-        (not 1 <= (_integer(dataset, "BitsAllocated") or 0) <= MAX_DEPTH, Reason.BIT_DEPTH),
-        (_text(dataset, "BurnedInAnnotation") == "YES", Reason.BURNED_IN_ANNOTATION),
-        (not _has_geometry(dataset), Reason.NO_GEOMETRY),
-    )
-    return next((reason for refused, reason in checks if refused), None)
-
-
-def _frame(dataset: Dataset, uri: str) -> FrameHeader:
-    study = str(dataset.get("StudyInstanceUID", ""))
-    slope = _number(dataset, "RescaleSlope")
-    intercept = _number(dataset, "RescaleIntercept")
+def _frame(dataset: FileDataset, uri: str) -> FrameHeader | Reason:
+    sop = text(dataset, "SOPInstanceUID") or text(dataset.file_meta, "MediaStorageSOPInstanceUID")
+    series = text(dataset, "SeriesInstanceUID")
+    study = text(dataset, "StudyInstanceUID") or series
+    slope, intercept = _rescale(dataset)
+    if not (sop and series) or not slope or not math.isfinite(slope + intercept):
+        return Reason.UNREADABLE_HEADER
+    values: dict[str, Any] = {field: read(dataset, name) for field, (read, name) in _FIELDS.items()}
     return FrameHeader(
         uri=uri,
-        sop_uid=str(dataset.get("SOPInstanceUID", "")) or uri,
-        series_uid=str(dataset.get("SeriesInstanceUID", "")) or study,
+        sop_uid=sop,
+        series_uid=series,
         study_uid=study,
         patient_key=_patient(dataset) or study,
-        image_type=_words(dataset, "ImageType"),
-        body_part=_text(dataset, "BodyPartExamined"),
-        study_description=_text(dataset, "StudyDescription"),
-        series_description=_text(dataset, "SeriesDescription"),
-        protocol_name=_text(dataset, "ProtocolName"),
-        requested_procedure=_text(dataset, "RequestedProcedureDescription"),
-        coil=_text(dataset, "ReceiveCoilName"),
-        manufacturer=_text(dataset, "Manufacturer"),
-        model=_text(dataset, "ManufacturerModelName"),
-        field_strength=_tesla(_number(dataset, "MagneticFieldStrength")),
-        repetition_time=_number(dataset, "RepetitionTime"),
-        echo_time=_number(dataset, "EchoTime"),
-        inversion_time=_number(dataset, "InversionTime"),
-        flip_angle=_number(dataset, "FlipAngle"),
+        modality="MR",
+        field_strength=_tesla(number(dataset, "MagneticFieldStrength")),
         b_value=_b_value(dataset),
-        scanning_sequence=_words(dataset, "ScanningSequence"),
-        sequence_variant=_words(dataset, "SequenceVariant"),
-        sequence_name=_text(dataset, "SequenceName"),
-        scan_options=_words(dataset, "ScanOptions"),
-        echo_number=_integer(dataset, "EchoNumbers"),
-        temporal_position=_integer(dataset, "TemporalPositionIdentifier"),
-        acquisition_number=_integer(dataset, "AcquisitionNumber"),
-        instance_number=_integer(dataset, "InstanceNumber"),
-        orientation=_numbers(dataset, "ImageOrientationPatient"),
-        position=_numbers(dataset, "ImagePositionPatient"),
-        spacing=_numbers(dataset, "PixelSpacing"),
-        slice_thickness=_number(dataset, "SliceThickness"),
         rows=int(dataset.Rows),
         columns=int(dataset.Columns),
-        slope=slope if math.isfinite(slope) and slope else 1.0,
-        intercept=intercept if math.isfinite(intercept) else 0.0,
+        bits_stored=int(dataset.BitsStored),
+        slope=slope,
+        intercept=intercept,
+        transfer_syntax=str(dataset.file_meta.get("TransferSyntaxUID", "")),
+        burned_in=False,
+        **values,
     )
+
+
+_FIELDS: dict[str, tuple[Callable[[Dataset, str], Any], str]] = {
+    "image_type": (words, "ImageType"),
+    "body_part": (text, "BodyPartExamined"),
+    "study_description": (text, "StudyDescription"),
+    "series_description": (text, "SeriesDescription"),
+    "protocol_name": (text, "ProtocolName"),
+    "requested_procedure": (text, "RequestedProcedureDescription"),
+    "coil": (text, "ReceiveCoilName"),
+    "manufacturer": (text, "Manufacturer"),
+    "model": (text, "ManufacturerModelName"),
+    "repetition_time": (number, "RepetitionTime"),
+    "echo_time": (number, "EchoTime"),
+    "inversion_time": (number, "InversionTime"),
+    "flip_angle": (number, "FlipAngle"),
+    "scanning_sequence": (words, "ScanningSequence"),
+    "sequence_variant": (words, "SequenceVariant"),
+    "sequence_name": (text, "SequenceName"),
+    "scan_options": (words, "ScanOptions"),
+    "echo_number": (integer, "EchoNumbers"),
+    "temporal_position": (integer, "TemporalPositionIdentifier"),
+    "acquisition_number": (integer, "AcquisitionNumber"),
+    "instance_number": (integer, "InstanceNumber"),
+    "orientation": (numbers, "ImageOrientationPatient"),
+    "position": (numbers, "ImagePositionPatient"),
+    "spacing": (numbers, "PixelSpacing"),
+    "slice_thickness": (number, "SliceThickness"),
+    "photometric": (text, "PhotometricInterpretation"),
+}
+
+
+def _rescale(dataset: Dataset) -> tuple[float, float]:
+    """Slope and intercept: 1 and 0 where the file has none, NaN where it has nonsense."""
+    slope = number(dataset, "RescaleSlope") if text(dataset, "RescaleSlope") else 1.0
+    intercept = number(dataset, "RescaleIntercept") if text(dataset, "RescaleIntercept") else 0.0
+    return slope, intercept
 
 
 def _patient(dataset: Dataset) -> str:
-    """Patient id with its issuer; blank ids must not merge strangers, so they count as missing."""
-    identity = str(dataset.get("PatientID", "") or "").strip()
-    return f"{dataset.get('IssuerOfPatientID', '')}/{identity}" if identity else ""
+    """Patient id with its issuer; a blank id counts as missing, since it would merge strangers."""
+    identity = text(dataset, "PatientID")
+    return f"{text(dataset, 'IssuerOfPatientID')}/{identity}" if identity else ""
 
 
 def _tesla(field: float) -> float:
@@ -233,72 +223,10 @@ def _tesla(field: float) -> float:
     return field / 1e4 if field > 100 else field
 
 
-def _has_geometry(dataset: Dataset) -> bool:
-    orientation = _numbers(dataset, "ImageOrientationPatient")
-    spacing = _numbers(dataset, "PixelSpacing")
-    return (
-        len(orientation) == 6
-        and len(_numbers(dataset, "ImagePositionPatient")) == 3
-        and len(spacing) == 2
-        and min(spacing) > 0
-        and abs(_norm(orientation[:3]) - 1) < 0.01
-        and abs(_norm(orientation[3:]) - 1) < 0.01
-        and abs(sum(a * b for a, b in zip(orientation[:3], orientation[3:], strict=True))) < 0.01
-    )
-
-
-def _norm(vector: tuple[float, ...]) -> float:
-    return math.sqrt(sum(value * value for value in vector))
-
-
 def _b_value(dataset: Dataset) -> float:
     """Diffusion b-value in s/mm2: the standard attribute, or the vendor's private one."""
-    standard = _number(dataset, "DiffusionBValue")
-    if math.isfinite(standard):
-        return standard
-    for creator, group, element in PRIVATE_B_VALUES:
-        try:
-            value = dataset.private_block(group, creator)[element].value
-        except KeyError:
-            continue
-        first = _finite(value[0] if isinstance(value, list | tuple) or hasattr(value, "append") else value)
-        if math.isfinite(first):
-            return first % 1e9  # GE adds 1e9 to mark the kind of diffusion image
-    return math.nan
-
-
-def _text(dataset: Dataset, name: str) -> str:
-    value = dataset.get(name)
-    return "" if value is None else str(value).strip()
-
-
-def _words(dataset: Dataset, name: str) -> tuple[str, ...]:
-    value = dataset.get(name)
-    if value is None or value == "":
-        return ()
-    parts = (value,) if isinstance(value, str) else value
-    return tuple(str(part).strip().upper() for part in parts)
-
-
-def _finite(value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return math.nan
-    return number if math.isfinite(number) else math.nan
-
-
-def _number(dataset: Dataset, name: str) -> float:
-    value = dataset.get(name)
-    return _finite(value[0] if hasattr(value, "append") and value else value)
-
-
-def _numbers(dataset: Dataset, name: str) -> tuple[float, ...]:
-    value = dataset.get(name)
-    numbers = tuple(_finite(part) for part in value) if hasattr(value, "append") and value is not None else ()
-    return numbers if all(math.isfinite(number) for number in numbers) else ()
-
-
-def _integer(dataset: Dataset, name: str) -> int | None:
-    number = _number(dataset, name)
-    return int(number) if math.isfinite(number) else None
+    candidates = [number(dataset, "DiffusionBValue")]
+    candidates += [private_number(dataset, *place) for place in _PRIVATE_B_VALUES]
+    found = next((value for value in candidates if math.isfinite(value)), math.nan)
+    plain = found % 1e9  # GE adds 1e9 to mark the kind of diffusion image
+    return plain if found >= 0 and plain <= MAX_B_VALUE else math.nan

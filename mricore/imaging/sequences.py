@@ -5,47 +5,51 @@ from __future__ import annotations
 import math
 import re
 
-from mricore.imaging.anatomy import UNKNOWN, Finding
+from mricore.imaging.anatomy import UNKNOWN, Finding, plain_words
 from mricore.imaging.headers import FrameHeader
 
-SEQUENCES = ("T1", "T2", "PD", "STIR", "FLAIR", "DWI", "dixon", "T2star", "GRE", "MRA", UNKNOWN)
-VENDORS = ("siemens", "ge", "philips", "canon", "hitachi", "united_imaging", UNKNOWN)
+_NAMES = (
+    ("DWI", r"DWI|DTI|DIFF|DIFFUSION|EDWI|TRACEW|RESOLVE|IVIM|DWIBS"),
+    ("MRA", r"TOF|MRA|MRV|ANGIO|ANGIOGRAPHY|TRICKS"),
+    ("T1", r"T1W? ?(TSE |FSE )?(DARK ?FLUID|FLAIR)"),  # inversion for contrast, not to null fluid
+    ("FLAIR", r"\w*FLAIR|DARK ?FLUID"),
+    ("STIR", r"\w*STIR|TIRM"),
+    ("dixon", r"M?DIXON|\w*IDEAL\w*|LAVA ?FLEX|DIX|(IN|OUT|OPP|OPPOSED) ?(OF )?PHASE|INPHASE"),
+    ("T2star", r"T2 ?STAR\w*|T2S|SWI|SWAN|MEDIC|MERGE|HEMO"),
+    ("T1", r"T1\w?|MPRAGE|VIBE|LAVA|E?THRIVE|BRAVO|VIBRANT|FAME"),
+    ("T2", r"T2\w?|HASTE|SSFSE|MRCP"),
+    ("PD", r"PDW?|PROTON|PD ?FS"),
+    ("bSSFP", r"TRUFI|TRUFISP|TRUEFISP|FIESTA|BALANCED|B ?FFE|B ?TFE|CISS"),
+)
+_PATTERNS = tuple((sequence, re.compile(rf"\b({pattern})\b")) for sequence, pattern in _NAMES)
+SEQUENCES: tuple[str, ...] = (*dict.fromkeys(name for name, _ in _NAMES), "GRE", UNKNOWN)
+"""The closed vocabulary."""
 
-_BY_NAME = (
-    ("DWI", r"\b(DWI|DTI|DIFF|DIFFUSION|EPI2D_DIFF|EP2D_DIFF)"),
-    ("MRA", r"\b(TOF|MRA|ANGIO)\b"),
-    ("FLAIR", r"\b(FLAIR|DARK ?FLUID)\b"),
-    ("STIR", r"\b(STIR|TIRM)\b"),
-    ("dixon", r"\b(DIXON|IDEAL|MDIXON|LAVA ?FLEX|VIBE ?DIXON)\b"),
-    ("T2star", r"\b(T2 ?STAR|T2S|SWI|SWAN|MEDIC|MERGE|GRE ?T2)\b|T2\*"),
-    ("T1", r"\bT1\w?\b|\b(MPRAGE|VIBE|LAVA|THRIVE|BRAVO)\b"),
-    ("T2", r"\bT2\w?\b|\b(HASTE|SSFSE|TRUFI|FIESTA)\b"),
-    ("PD", r"\bPDW?\b|\bPROTON\b"),
-)
-_MAKERS = (
-    (
-        "siemens",
-        ("SIEMENS", "SKYRA", "TRIO", "AVANTO", "AERA", "PRISMA", "VERIO", "ESPREE", "SYMPHONY", "MAGNETOM"),
-    ),
-    ("ge", ("GE ", "GENERAL ELECTRIC", "SIGNA", "DISCOVERY MR", "OPTIMA")),
-    ("philips", ("PHILIPS", "ACHIEVA", "INGENIA", "INTERA", "PANORAMA")),
-    ("canon", ("CANON", "TOSHIBA", "VANTAGE")),
-    ("hitachi", ("HITACHI", "FUJIFILM", "OASIS", "ECHELON", "AIRIS")),
-    ("united_imaging", ("UIH", "UNITED IMAGING", "UMR")),
-)
+_MAKERS = {
+    "siemens": "SIEMENS MAGNETOM SKYRA TRIO TRIOTIM AVANTO AERA PRISMA VERIO ESPREE SYMPHONY SOLA VIDA "
+    "LUMINA ALTEA AMIRA SEMPRA TERRA SONATA ALLEGRA HARMONY CONCERTO BIOGRAPH ESSENZA SPECTRA",
+    "ge": "GE GEMS SIGNA GENESIS OPTIMA BRIVO DISCOVERY",
+    "philips": "PHILIPS ACHIEVA INGENIA INTERA PANORAMA GYROSCAN AMBITION ELITION MULTIVA PRODIVA",
+    "canon": "CANON TOSHIBA VANTAGE EXCELART TITAN ORIAN GALAN",
+    "hitachi": "HITACHI FUJIFILM OASIS ECHELON AIRIS APERTO",
+    "united_imaging": "UIH UNITED UMR",
+}
+_MAKER_OF = {word: maker for maker, words in _MAKERS.items() for word in words.split()}
+VENDORS: tuple[str, ...] = (*_MAKERS, UNKNOWN)
+"""The closed vocabulary."""
 
 
 def sequence_type(header: FrameHeader) -> Finding:
-    """The sequence by its name where one is given, else by its timing; "unknown" if neither tells."""
-    if math.isfinite(header.b_value) and header.b_value > 0:
-        return Finding("DWI", "b-value")
+    """The sequence by diffusion weighting, else by its name, else by its timing; "unknown" if none tells."""
+    if header.b_value > 0 or (header.b_value == 0 and "EP" in header.scanning_sequence):
+        return Finding("DWI", "DiffusionBValue")
     for attribute, text in (
         ("SeriesDescription", header.series_description),
         ("ProtocolName", header.protocol_name),
     ):
-        words = re.sub(r"[_\-.]+", " ", text.upper())
-        for sequence, pattern in _BY_NAME:
-            if re.search(pattern, words):
+        words = plain_words(text.replace("*", " star "))
+        for sequence, pattern in _PATTERNS:
+            if pattern.search(words):
                 return Finding(sequence, attribute)
     return _by_physics(header)
 
@@ -53,25 +57,29 @@ def sequence_type(header: FrameHeader) -> Finding:
 def vendor(header: FrameHeader) -> Finding:
     """The scanner's maker; some archives blank it but leave the model."""
     for attribute, text in (("Manufacturer", header.manufacturer), ("ManufacturerModelName", header.model)):
-        padded = f"{text.upper()} "
-        for maker, signs in _MAKERS:
-            if any(sign in padded for sign in signs):
-                return Finding(maker, attribute)
+        for word in re.findall(r"[A-Z]+", text.upper()):
+            if word in _MAKER_OF:
+                return Finding(_MAKER_OF[word], attribute)
     return Finding(UNKNOWN, "none")
 
 
 def _by_physics(header: FrameHeader) -> Finding:
     """Weighting from repetition, echo and inversion times in ms (usual clinical ranges)."""
-    repetition, echo, inversion = header.repetition_time, header.echo_time, header.inversion_time
-    if "IR" in header.scanning_sequence and math.isfinite(inversion):
-        if inversion >= 1500:
-            return Finding("FLAIR", "InversionTime")
+    inversion = header.inversion_time
+    if "IR" in header.scanning_sequence and inversion > 0:
         if 80 <= inversion <= 350:
             return Finding("STIR", "InversionTime")
-    if not (math.isfinite(repetition) and math.isfinite(echo)):
+        return Finding("FLAIR" if inversion >= 1500 else "T1", "InversionTime")
+    if math.isnan(header.echo_time) or math.isnan(header.repetition_time):
         return Finding(UNKNOWN, "none")
     if "GR" in header.scanning_sequence and "SE" not in header.scanning_sequence:
-        return Finding("T2star" if echo >= 15 else "GRE", "EchoTime")
+        return Finding("T2star" if header.echo_time >= 15 else "GRE", "EchoTime")
+    return _by_spin_echo(header.repetition_time, header.echo_time)
+
+
+def _by_spin_echo(repetition: float, echo: float) -> Finding:
+    if echo >= 60:
+        return Finding("T2", "EchoTime")
     if repetition < 1000:
         return Finding("T1" if echo < 40 else UNKNOWN, "RepetitionTime")
     return Finding("PD" if echo < 50 else "T2", "EchoTime")

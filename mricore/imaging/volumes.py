@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import isnan
-
-import numpy as np
+from itertools import pairwise
+from statistics import median
 
 from mricore.config.schema import Curation
-from mricore.imaging.geometry import position_along_normal
+from mricore.imaging.geometry import distance_along, normal
 from mricore.imaging.headers import FrameHeader
 from mricore.records import Level, Reason
 
 Tally = Counter[tuple[Level, Reason]]
+
 SAME_PLACE = 0.01
 """Two slices nearer than this (mm) are at the same position."""
-_COMPONENTS = "M P R I W F IP OP IN_PHASE OUT_PHASE OPP_PHASE WATER FAT FAT_FRACTION PHASE MAGNITUDE"
-COMPONENTS = frozenset(_COMPONENTS.split())
-"""Words of ImageType that tell components of one acquisition apart (Dixon, magnitude and phase)."""
+SAME_ORIENTATION = 0.01
+"""Direction cosines that differ by less (0.6 degrees) belong to one stack: exports round them."""
+SAME_SPACING = 0.001
+SAME_ECHO_TIME = 0.05
+SAME_B_VALUE = 1.0
+_COMPONENTS = frozenset(
+    {"M", "P", "R", "I", "PHASE", "MAGNITUDE", "REAL", "IMAGINARY"}
+    | {"W", "F", "WATER", "FAT", "IP", "OP", "IN", "OUT", "OPP", "INPHASE", "OUTPHASE"}
+)
+"""Words of ImageType that tell components of one acquisition apart (Dixon; magnitude and phase)."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,27 +39,30 @@ class Volume:
 
 
 def build_volumes(headers: Iterable[FrameHeader], policy: Curation) -> tuple[list[Volume], Tally]:
-    """Volumes of all series, and what was left out; the order of ``headers`` does not matter."""
+    """Volumes of all series, and what was left out; the order of ``headers`` does not matter.
+
+    Counts are of volumes, and of files for DUPLICATE_FILE. A volume that is not continuous is left out as
+    a whole (paper section 4.1).
+    """
     tally: Tally = Counter()
-    groups: dict[tuple[object, ...], list[FrameHeader]] = defaultdict(list)
+    by_series: dict[str, list[FrameHeader]] = defaultdict(list)
     for header in _without_copies(headers, tally):
-        groups[_contrast(header)].append(header)
+        by_series[header.series_uid].append(header)
     volumes = []
-    for key in sorted(groups, key=repr):
-        for frames in _passes(groups[key], tally):
-            volume = _ordered(frames)
-            reason = _flaw(volume, policy)
-            if reason is None:
-                volumes.append(volume)
+    for uid in sorted(by_series):
+        for stack in _stacks(by_series[uid]):
+            found, flaw = _volumes_of(stack, policy)
+            if flaw is None:
+                volumes.extend(found)
             else:
-                tally["volume", reason] += 1
+                tally["volume", flaw] += len(found)
     return volumes, tally
 
 
 def _without_copies(headers: Iterable[FrameHeader], tally: Tally) -> list[FrameHeader]:
     """One header per SOP instance: the one with the smallest path; the rest are copies of the file."""
     unique: dict[str, FrameHeader] = {}
-    for header in sorted(headers, key=lambda one: one.uri):
+    for header in sorted(headers, key=lambda one: (one.sop_uid, one.uri)):
         if header.sop_uid in unique:
             tally["file", Reason.DUPLICATE_FILE] += 1
         else:
@@ -59,69 +70,82 @@ def _without_copies(headers: Iterable[FrameHeader], tally: Tally) -> list[FrameH
     return list(unique.values())
 
 
-def _contrast(header: FrameHeader) -> tuple[object, ...]:
-    """What all slices of a volume share. Numbers are rounded, as exports jitter in the last digits."""
-    return (
-        header.series_uid,
-        header.rows,
-        header.columns,
-        tuple(round(value, 2) + 0.0 for value in header.orientation),  # + 0.0 turns -0.0 into 0.0
-        tuple(round(value, 3) for value in header.spacing),
-        header.echo_number,
-        _rounded(header.echo_time, 1),
-        _rounded(header.b_value, 0),
-        header.temporal_position,
-        tuple(word for word in header.image_type[2:] if word in COMPONENTS),
+def _stacks(series: Sequence[FrameHeader]) -> list[list[FrameHeader]]:
+    """Images of one series grouped by all that the slices of a volume share, first acquired first."""
+    tolerant = (
+        _alike([one.orientation for one in series], SAME_ORIENTATION),
+        _alike([one.spacing for one in series], SAME_SPACING),
+        _alike([(one.echo_time,) for one in series], SAME_ECHO_TIME),
+        _alike([(one.b_value,) for one in series], SAME_B_VALUE),
     )
+    stacks: dict[tuple[object, ...], list[FrameHeader]] = defaultdict(list)
+    for header, *labels in zip(series, *tolerant, strict=True):
+        exact = (header.rows, header.columns, header.echo_number, header.temporal_position)
+        stacks[(*labels, *exact, _component(header))].append(header)
+    return sorted(stacks.values(), key=lambda stack: min(_acquired(header) for header in stack))
 
 
-def _rounded(value: float, digits: int) -> float | None:
-    """None for a missing number, since NaN equals nothing, not even itself."""
-    return None if isnan(value) else round(value, digits)
+def _component(header: FrameHeader) -> tuple[str, ...]:
+    """Component words of ImageType, also inside values such as M_FFE or IN_PHASE."""
+    words = " ".join(header.image_type[2:]).replace("_", " ").split()
+    return tuple(word for word in words if word in _COMPONENTS)
 
 
-def _passes(frames: list[FrameHeader], tally: Tally) -> list[list[FrameHeader]]:
-    """Split repeated acquisitions of the same positions (time points, diffusion directions).
+def _alike(vectors: Sequence[tuple[float, ...]], tolerance: float) -> list[int]:
+    """A label for each vector: those within ``tolerance`` of one representative share it.
 
-    If every position occurs equally often, the k-th occurrences in acquisition order form one volume;
-    otherwise nothing tells which slices belong together, and the group is rejected.
+    Rounding would part values that lie on either side of a rounding boundary. Representatives are taken
+    in sorted order, so labels do not depend on the order of the input; NaN is like NaN.
     """
-    by_position: dict[int, list[FrameHeader]] = defaultdict(list)
-    for frame in frames:
-        by_position[round(position_along_normal(frame.orientation, frame.position) / SAME_PLACE)].append(
-            frame
-        )
-    repeats = {len(group) for group in by_position.values()}
-    if repeats == {1}:
-        return [frames]
-    if len(repeats) > 1:
-        tally["volume", Reason.DUPLICATE_POSITION] += 1
-        return []
-    ordered = [sorted(group, key=_acquired) for group in by_position.values()]
-    return [list(one_pass) for one_pass in zip(*ordered, strict=True)]
+    known = [tuple(-1.0 if math.isnan(value) else value for value in vector) for vector in vectors]
+    representatives: list[tuple[float, ...]] = []
+    labels = {}
+    for vector in sorted(set(known)):
+        near = (i for i, other in enumerate(representatives) if _distance(vector, other) <= tolerance)
+        labels[vector] = next(near, len(representatives))
+        if labels[vector] == len(representatives):
+            representatives.append(vector)
+    return [labels[vector] for vector in known]
+
+
+def _distance(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    return max(abs(x - y) for x, y in zip(a, b, strict=True))
+
+
+def _volumes_of(stack: list[FrameHeader], policy: Curation) -> tuple[list[Volume], Reason | None]:
+    """The volumes of a stack, and the flaw that they share.
+
+    Repeated positions are time points or diffusion directions: if every position occurs equally often,
+    the k-th occurrences in acquisition order form one volume; otherwise nothing tells which slices belong
+    together.
+    """
+    places, groups = _positions(stack)
+    distances = [after - before for before, after in pairwise(places)]
+    spacing = median(distances) if distances else math.nan
+    if len({len(group) for group in groups}) > 1:
+        return [Volume(tuple(group[0] for group in groups), spacing)], Reason.DUPLICATE_POSITION
+    passes = zip(*(sorted(group, key=_acquired) for group in groups), strict=True)
+    volumes = [Volume(frames, spacing) for frames in passes]
+    if len(places) < policy.min_slices:
+        return volumes, Reason.TOO_FEW_SLICES
+    if any(abs(distance - spacing) > policy.spacing_tolerance * spacing for distance in distances):
+        return volumes, Reason.GAP
+    return volumes, None
+
+
+def _positions(stack: list[FrameHeader]) -> tuple[list[float], list[list[FrameHeader]]]:
+    """Places (mm) along the common normal, ascending, and the images at each of them."""
+    direction = normal(min(header.orientation for header in stack))
+    placed = [(distance_along(direction, header.position), header) for header in stack]
+    places: list[float] = []
+    groups: list[list[FrameHeader]] = []
+    for place, header in sorted(placed, key=lambda one: (one[0], one[1].sop_uid)):
+        if not places or place - places[-1] > SAME_PLACE:
+            places.append(place)
+            groups.append([])
+        groups[-1].append(header)
+    return places, groups
 
 
 def _acquired(header: FrameHeader) -> tuple[int, int, str]:
     return header.acquisition_number or 0, header.instance_number or 0, header.sop_uid
-
-
-def _ordered(frames: Sequence[FrameHeader]) -> Volume:
-    """Sort along the normal and measure the spacing."""
-    placed = sorted(frames, key=lambda frame: (_place(frame), frame.sop_uid))
-    distances = np.diff([_place(frame) for frame in placed])
-    return Volume(tuple(placed), float(np.median(distances)) if len(distances) else float("nan"))
-
-
-def _flaw(volume: Volume, policy: Curation) -> Reason | None:
-    """Why a stack of slices is not a continuous volume (paper section 4.1), or None."""
-    if len(volume.frames) < policy.min_slices:
-        return Reason.TOO_FEW_SLICES
-    distances = np.diff([_place(frame) for frame in volume.frames])
-    deviation = np.abs(distances - volume.spacing_slice)
-    if len(deviation) and deviation.max() > policy.spacing_tolerance * volume.spacing_slice:
-        return Reason.GAP
-    return None
-
-
-def _place(frame: FrameHeader) -> float:
-    return position_along_normal(frame.orientation, frame.position)

@@ -23,9 +23,9 @@ class SliceEmbedder(PythonModel):
     def predict(
         self,
         context: PythonModelContext,
-        model_input: np.ndarray,  # type: ignore[type-arg]
+        model_input: np.ndarray,
         params: dict[str, Any] | None = None,
-    ) -> np.ndarray:  # type: ignore[type-arg]
+    ) -> np.ndarray:
         """Embed slices of shape (N, H, W), (N, 1, H, W) or (H, W); each is min-max normalised."""
         return np.asarray(self.embedder(np.asarray(model_input)), np.float32)
 

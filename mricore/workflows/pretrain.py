@@ -20,11 +20,12 @@ from mricore.registry.publish import Version, publish
 from mricore.training import launch
 from mricore.training.launch import RunRecord
 from mricore.training.place import Home, home
-from mricore.training.telemetry import Tracked, end_run, history, log_text, reopen_run, start_run
+from mricore.training.telemetry import Tracked, end_run, history, log_text
 from mricore.workflows import summary
 from mricore.workflows.curate import describe
 from mricore.workflows.dataset import curated_dataset
 from mricore.workflows.judgement import Judgement, judge_run
+from mricore.workflows.runs import open_run
 
 
 @dataclass(frozen=True)
@@ -114,23 +115,8 @@ def _first_line(request: Request, recipe: Recipe) -> str:
 def _opened(
     recipe: Recipe, where: Home, dataset: Place, manifest: Manifest, watch: Stopwatch, fresh: bool
 ) -> Job:
-    """Find the run that the same command began earlier, or begin one."""
-    runs = Place(where.outputs.joined("runs"))
-    attempt, record = 0, launch.read_record(runs, launch.run_name(recipe, manifest))
-    while following := launch.read_record(runs, launch.run_name(recipe, manifest, attempt + 1)):
-        attempt, record = attempt + 1, following
-    if fresh and record:
-        attempt, record = attempt + 1, None
-    name = launch.run_name(recipe, manifest, attempt)
-    tracked = reopen_run(where, record.mlflow_run_id, not record.finished) if record else None
-    if record and tracked:
-        if not record.finished:
-            print(f"continuing the interrupted run {name}")
-        return Job(recipe, where, dataset, manifest, record, tracked, watch)
-    tags = {"manifest_digest": manifest.digest, "mricore.run": name}
-    tracked = start_run(where, recipe.tracking.experiment, name, summary.flat(recipe), tags)
-    log_text(tracked, recipe.model_dump_json(indent=1), "recipe.json")
-    return Job(recipe, where, dataset, manifest, RunRecord(name, tracked.run_id), tracked, watch).stored()
+    record, tracked = open_run(recipe, where, Place(where.outputs.joined("runs")), manifest, fresh=fresh)
+    return Job(recipe, where, dataset, manifest, record, tracked, watch)
 
 
 def _trained(job: Job) -> Job:

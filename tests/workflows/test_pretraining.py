@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -45,14 +44,6 @@ def environment(folder, **changes):
 
 def job(*arguments):
     return [sys.executable, "-u", str(ROOT / "jobs" / "pretrain.py"), *arguments]
-
-
-@pytest.fixture
-def short_folder():
-    """Ray's sockets need a short path."""
-    folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="m"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def upload(folder, bucket):

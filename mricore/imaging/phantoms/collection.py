@@ -88,7 +88,7 @@ _LOCATIONS = ("knee", "spine", "abdomen", "thigh")
 def write_collection(
     folder: Path, spec: CollectionSpec = CollectionSpec(), progress: Callable[[int, int], None] | None = None
 ) -> list[PhantomSeries]:
-    """Write the collection; ``folder`` appears when it is complete. Calls ``progress(done, total)`` in patients."""
+    """Write the collection; ``folder`` appears when it is complete. Calls ``progress(done, patients)``."""
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
     written: list[PhantomSeries] = []
     try:

@@ -1,0 +1,174 @@
+"""Anatomy: a face never slips through, other words count as whole words, and the coil speaks last."""
+
+from dataclasses import replace
+
+import pytest
+from dicom_files import mr_header
+
+from mricore.config.schema import Curation
+from mricore.imaging.anatomy import FACE_BEARING, LOCATIONS, UNKNOWN, Finding, locate, locations_in
+
+SILENT = replace(
+    mr_header(),
+    body_part="",
+    requested_procedure="",
+    study_description="",
+    series_description="",
+    protocol_name="",
+    coil="",
+)
+
+
+def place(**texts):
+    return locate(replace(SILENT, **texts)).value
+
+
+@pytest.mark.parametrize(
+    ("text", "location"),
+    [
+        ("KNEE", "knee"),
+        ("LSPINE", "spine"),
+        ("TSPINE", "spine"),
+        ("L-SPINE", "spine"),
+        ("CSPINE", "cervical_spine"),
+        ("C-spine", "cervical_spine"),
+        ("CERVICAL SPINE", "cervical_spine"),
+        ("WHOLE SPINE", "cervical_spine"),
+        ("BRAIN", "brain"),
+        ("HEAD", "head"),
+        ("HEADNECK", "head"),
+        ("SKULL", "head"),
+        ("ORBIT", "face"),
+        ("NECK", "neck"),
+        ("ABDOMEN", "abdomen"),
+        ("PELVIS", "pelvis"),
+        ("PROSTATE", "prostate"),
+        ("BREAST", "breast"),
+        ("HEART", "heart"),
+        ("CHEST", "chest"),
+        ("SHOULDER", "shoulder"),
+        ("EXTREMITY", "extremity"),
+        ("WHOLEBODY", "whole_body"),
+        ("", UNKNOWN),
+        ("OTHER", UNKNOWN),
+    ],
+)
+def test_body_part_examined_is_understood(text, location):
+    assert place(body_part=text) == location
+
+
+@pytest.mark.parametrize(
+    ("text", "location"),
+    [
+        ("MR KNEE LEFT WO CONTRAST", "knee"),
+        ("MR Lumbar Spine", "spine"),
+        ("MRI cervical spine", "cervical_spine"),
+        ("mr brain w/wo", "brain"),
+        ("IRM du genou", "knee"),
+        ("MRT Schädel", "brain"),
+        ("RM tête", "head"),
+        ("MR upper leg", "thigh"),
+        ("MR lower leg", "lower_leg"),
+        ("sag_t1_kneeLeft", "knee"),
+        ("WIPBrain", "brain"),
+        ("pituitary dyn", "brain"),
+        ("MRI TEMPORAL BONE", "brain"),
+        ("uterine cervical cancer", "pelvis"),
+        ("cervix", "pelvis"),
+        ("sinus tarsi", "foot"),
+        ("coronary sinus", "heart"),
+        ("pancreatic head", "abdomen"),
+        ("bladder neck", "pelvis"),
+        ("knee2", "knee"),
+        ("t1 tse cor", UNKNOWN),
+    ],
+)
+@pytest.mark.parametrize(
+    "attribute", ["study_description", "series_description", "protocol_name", "requested_procedure"]
+)
+def test_descriptions_are_understood(attribute, text, location):
+    assert place(**{attribute: text}) == location
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["femoral head", "FEMUR HEAD", "head of the left femur", "Femoral-Neck", "neck of femur", "radial head"],
+)
+def test_a_head_of_a_bone_is_no_face(text):
+    assert place(body_part="THIGH", study_description=text) not in FACE_BEARING
+    assert place(study_description=text) not in {*FACE_BEARING, UNKNOWN}
+
+
+@pytest.mark.parametrize("text", ["femoral head and brain", "head, femoral head", "HEAD FEMUR BRAIN"])
+def test_a_face_beside_a_bone_stays_a_face(text):
+    assert place(study_description=text) in FACE_BEARING
+
+
+@pytest.mark.parametrize("text", ["head first supine", "HEAD FIRST", "feet first", "cranio-caudal"])
+def test_how_the_patient_lies_tells_nothing(text):
+    assert place(series_description=text) == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["chip", "whip", "thirsty", "charm", "legend", "handle", "footer", "alarm", "kneeling", "shipment"],
+)
+def test_other_words_count_only_as_whole_words(text):
+    assert place(series_description=text) == UNKNOWN
+
+
+@pytest.mark.parametrize("text", ["hnbrain", "skullbase", "neuroBRAINlab", "cranial", "carotids3d"])
+def test_a_face_counts_inside_a_longer_word(text):
+    assert place(series_description=text) in FACE_BEARING
+
+
+@pytest.mark.parametrize("attribute", ["study_description", "series_description", "protocol_name"])
+def test_a_face_anywhere_wins_over_other_anatomy(attribute):
+    found = locate(replace(SILENT, body_part="KNEE", **{attribute: "brain"}))
+    assert found.value == "brain"
+    assert found.evidence != "BodyPartExamined"
+
+
+def test_body_part_examined_comes_before_descriptions():
+    assert place(body_part="KNEE", study_description="MR hip") == "knee"
+
+
+def test_a_vague_word_gives_way_to_a_better_one():
+    assert place(body_part="EXTREMITY", study_description="MR ankle") == "ankle"
+    assert place(body_part="WHOLEBODY") == "whole_body"
+
+
+def test_the_coil_is_asked_only_if_nothing_else_tells():
+    assert locate(replace(SILENT, coil="Knee 8ch")) == Finding("knee", "ReceiveCoilName")
+    assert place(coil="Knee 8ch", study_description="MR ankle") == "ankle"
+    assert place(coil="Head 32") == "head"
+    assert place(coil="Head 32", body_part="KNEE") == "knee"
+
+
+@pytest.mark.parametrize(
+    "coil", ["Body Matrix", "Spine Matrix", "Torso array", "Abdomen 16", "Cardiac", "Flex L"]
+)
+def test_a_coil_that_serves_every_part_tells_nothing(coil):
+    assert place(coil=coil) == UNKNOWN
+
+
+def test_nothing_is_unknown():
+    assert locate(SILENT) == Finding(UNKNOWN, "none")
+
+
+def test_evidence_names_the_attribute_and_never_its_text():
+    found = locate(replace(SILENT, study_description="ZORBLATT knee"))
+    assert found == Finding("knee", "StudyDescription")
+
+
+def test_the_vocabulary_is_closed():
+    assert len(set(LOCATIONS)) == len(LOCATIONS)
+    assert FACE_BEARING.issubset(LOCATIONS)
+    assert set(Curation().exclude_locations) == FACE_BEARING
+    for text in ("femoral head of the knee", "C-spine, orbit", "lower limb", "whole body 12 brain", "foo"):
+        assert set(locations_in(text)).issubset(LOCATIONS)
+    assert UNKNOWN in LOCATIONS
+
+
+def test_locations_are_named_in_order_of_appearance():
+    assert locations_in("knee and ankle, then hip") == ("knee", "ankle", "hip")

@@ -1,0 +1,305 @@
+"""Headers: every reason has a file that produces it, damage never raises, and nothing leaks."""
+
+import io
+import logging
+import math
+import struct
+import warnings
+
+import numpy as np
+import pytest
+from dicom_files import dataset, header_of, mr_bytes, mr_header, ramp, to_bytes
+from pydicom.uid import ImplicitVRLittleEndian
+
+from mricore.config.schema import Curation
+from mricore.imaging.headers import FrameHeader, frame_reason, read_header
+from mricore.imaging.pixels import UnreadablePixelsError, read_pixels
+from mricore.records import Reason
+
+POLICY = Curation()
+ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
+CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+
+
+def with_private(group, creator, element, vr, value, **attributes):
+    image = dataset(**attributes)
+    image.private_block(group, creator, create=True).add_new(element, vr, value)
+    return image
+
+
+REFUSED = {
+    "no DICOM at all": (Reason.NOT_DICOM, lambda: b"PK\x03\x04 this is a zip" * 20),
+    "an empty file": (Reason.NOT_DICOM, lambda: b""),
+    "no series UID": (Reason.UNREADABLE_HEADER, lambda: mr_bytes(SeriesInstanceUID=None)),
+    "slope zero": (Reason.UNREADABLE_HEADER, lambda: mr_bytes(RescaleSlope=0, RescaleIntercept=0)),
+    "cut inside the header": (Reason.UNREADABLE_HEADER, lambda: mr_bytes()[:500]),
+    "CT": (Reason.NOT_MR, lambda: mr_bytes(SOPClassUID=CT_IMAGE, Modality="CT")),
+    "a CT object that says MR": (Reason.NOT_MR, lambda: mr_bytes(SOPClassUID=CT_IMAGE)),
+    "an MR object that says CT": (Reason.NOT_MR, lambda: mr_bytes(Modality="CT")),
+    "no pixel data": (Reason.NO_PIXELS, lambda: mr_bytes(PixelData=None)),
+    "empty pixel data": (Reason.NO_PIXELS, lambda: mr_bytes(PixelData=b"")),
+    "no rows": (Reason.NO_PIXELS, lambda: mr_bytes(Rows=0)),
+    "no position": (Reason.NO_GEOMETRY, lambda: mr_bytes(ImagePositionPatient=None)),
+    "no orientation": (Reason.NO_GEOMETRY, lambda: mr_bytes(ImageOrientationPatient=None)),
+    "no spacing": (Reason.NO_GEOMETRY, lambda: mr_bytes(PixelSpacing=None)),
+    "zero spacing": (Reason.NO_GEOMETRY, lambda: mr_bytes(PixelSpacing=[0, 1])),
+    "parallel axes": (Reason.NO_GEOMETRY, lambda: mr_bytes(ImageOrientationPatient=[1, 0, 0, 1, 0, 0])),
+    "long axes": (Reason.NO_GEOMETRY, lambda: mr_bytes(ImageOrientationPatient=[2, 0, 0, 0, 1, 0])),
+    "enhanced MR": (Reason.MULTIFRAME, lambda: mr_bytes(SOPClassUID=ENHANCED_MR)),
+    "several frames": (Reason.MULTIFRAME, lambda: mr_bytes(NumberOfFrames=3)),
+    "mosaic by name": (Reason.MOSAIC, lambda: mr_bytes(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])),
+    "mosaic by tiles": (
+        Reason.MOSAIC,
+        lambda: to_bytes(with_private(0x0019, "SIEMENS MR HEADER", 0x0A, "US", 36)),
+    ),
+    "three samples": (Reason.NOT_GRAYSCALE, lambda: mr_bytes(SamplesPerPixel=3)),
+    "palette": (Reason.NOT_GRAYSCALE, lambda: mr_bytes(PhotometricInterpretation="PALETTE COLOR")),
+    "32 bits": (Reason.BIT_DEPTH, lambda: mr_bytes(BitsAllocated=32)),
+    "1 bit": (Reason.BIT_DEPTH, lambda: mr_bytes(BitsAllocated=1)),
+    "burned in": (Reason.BURNED_IN_ANNOTATION, lambda: mr_bytes(BurnedInAnnotation="YES")),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_file_that_is_no_slice_is_refused_for_its_reason(case):
+    reason, content = REFUSED[case]
+    assert header_of(content()) is reason
+
+
+LEFT_OUT = {
+    "a localizer by ImageType": (Reason.LOCALIZER, {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}),
+    "a localizer by name": (Reason.LOCALIZER, {"SeriesDescription": "3-plane localizer"}),
+    "a scout by protocol": (Reason.LOCALIZER, {"ProtocolName": "AAScout scout"}),
+    "a survey": (Reason.LOCALIZER, {"SeriesDescription": "Survey_SHC"}),
+    "a projection": (Reason.DERIVED, {"ImageType": ["DERIVED", "PRIMARY", "PROJECTION IMAGE"]}),
+    "a projection called original": (Reason.DERIVED, {"ImageType": ["ORIGINAL", "PRIMARY", "MIP"]}),
+    "a diffusion map": (Reason.DERIVED, {"ImageType": ["DERIVED", "PRIMARY", "DIFFUSION", "ADC"]}),
+    "a difference": (Reason.DERIVED, {"ImageType": ["DERIVED", "PRIMARY", "M", "SUB"]}),
+    "a parametric map": (Reason.DERIVED, {"ImageType": ["DERIVED", "PRIMARY", "T2 MAP"]}),
+    "a reformat": (Reason.DERIVED, {"ImageType": ["DERIVED", "SECONDARY", "MPR"]}),
+    "a phantom series": (Reason.PHANTOM, {"SeriesDescription": "ACR phantom T1"}),
+    "a phantom study": (Reason.PHANTOM, {"StudyDescription": "QA^Phantom"}),
+    "a phantom body part": (Reason.PHANTOM, {"BodyPartExamined": "PHANTOM"}),
+    "a small image": (Reason.TOO_SMALL, {"pixels": ramp(64, 63)}),
+}
+
+
+@pytest.mark.parametrize("case", LEFT_OUT)
+def test_an_image_that_the_policy_does_not_want_is_left_out_for_its_reason(case):
+    reason, attributes = LEFT_OUT[case]
+    assert frame_reason(mr_header(**attributes), POLICY) is reason
+
+
+PASSES = {
+    "an ordinary image": {},
+    "derived and secondary alone": {"ImageType": ["DERIVED", "SECONDARY"]},
+    "derived and secondary with a component": {"ImageType": ["DERIVED", "SECONDARY", "M", "ND"]},
+    "an oblique acquisition of GE": {"ImageType": ["ORIGINAL", "PRIMARY", "MPR"]},
+    "no image type": {"ImageType": None},
+    "a patient called Phantom": {"PatientName": "Phantom^Peter", "PatientID": "PHANTOM-1"},
+    "phantom pain": {"StudyDescription": "phantom limb pain"},
+    "words that only contain loc": {"SeriesDescription": "t1 block velocity"},
+    "the smallest size": {"pixels": ramp(64, 64)},
+    "no modality but an MR object": {"Modality": None},
+    "pixels that are not burned in": {"BurnedInAnnotation": "NO"},
+    "an 8-bit image": {"pixels": ramp(top=255).astype(np.uint8)},
+}
+
+
+@pytest.mark.parametrize("case", PASSES)
+def test_an_ordinary_image_passes(case):
+    header = mr_header(**PASSES[case])
+    assert isinstance(header, FrameHeader)
+    assert frame_reason(header, POLICY) is None
+
+
+def test_every_reason_of_a_single_file_has_a_case_here():
+    covered = {reason for reason, _ in (*REFUSED.values(), *LEFT_OUT.values())}
+    expected = "not_dicom unreadable_header not_mr no_pixels no_geometry multiframe mosaic not_grayscale "
+    expected += "bit_depth burned_in_annotation localizer derived phantom too_small"
+    assert covered == {Reason(code) for code in expected.split()}
+
+
+def test_a_header_is_read_into_plain_values():
+    header = mr_header(
+        uri="s3://x/y",
+        ImagePositionPatient=[-10.5, 20, 3],
+        PixelSpacing=[0.7, 0.6],
+        RescaleSlope=2,
+        RescaleIntercept=-5,
+        EchoNumbers=2,
+        InversionTime=None,
+    )
+    assert (header.uri, header.rows, header.columns, header.bits_stored) == ("s3://x/y", 64, 64, 12)
+    assert header.position == (-10.5, 20.0, 3.0)
+    assert header.spacing == (0.7, 0.6)
+    assert (header.slope, header.intercept, header.echo_number) == (2.0, -5.0, 2)
+    assert (header.repetition_time, header.echo_time) == (500.0, 10.0)
+    assert math.isnan(header.inversion_time)
+    assert math.isnan(header.b_value)
+    assert header.image_type == ("ORIGINAL", "PRIMARY", "M")
+
+
+def test_a_field_in_gauss_becomes_tesla():
+    assert mr_header(MagneticFieldStrength=15000).field_strength == 1.5
+    assert mr_header(MagneticFieldStrength=3).field_strength == 3.0
+
+
+def test_a_file_without_preamble_is_read():
+    content = mr_bytes()
+    assert header_of(content[132:]).sop_uid == header_of(content).sop_uid
+
+
+@pytest.mark.parametrize(
+    ("private", "expected"),
+    [
+        ((0x0019, "SIEMENS MR HEADER", 0x0C, "IS", 800), 800),
+        ((0x0043, "GEMS_PARM_01", 0x39, "IS", [1000000600, 8, 0, 0]), 600),
+        ((0x0043, "GEMS_PARM_01", 0x39, "IS", [0, 8, 0, 0]), 0),
+        ((0x2001, "Philips Imaging DD 001", 0x03, "FL", 1000.0), 1000),
+        ((0x2001, "PHILIPS IMAGING DD 001", 0x03, "FL", 50.0), 50),
+    ],
+)
+def test_the_private_b_value_of_a_vendor_is_found(private, expected):
+    assert header_of(to_bytes(with_private(*private))).b_value == expected
+
+
+@pytest.mark.parametrize(
+    ("private", "expected"),
+    [
+        ((0x0019, "SIEMENS MR HEADER", 0x0C, "IS", 800), 800),
+        ((0x0043, "GEMS_PARM_01", 0x39, "IS", [1000000600, 8, 0, 0]), 600),
+        ((0x2001, "Philips Imaging DD 001", 0x03, "FL", 1000.0), 1000),
+        ((0x2001, "Philips Imaging DD 001", 0x03, "UN", struct.pack("<f", 700.0)), 700),
+        ((0x0019, "SIEMENS MR HEADER", 0x0C, "UN", b"400 "), 400),
+    ],
+)
+def test_a_private_b_value_survives_implicit_vr(private, expected):
+    image = with_private(*private, syntax=ImplicitVRLittleEndian)
+    assert header_of(to_bytes(image)).b_value == expected
+
+
+def test_the_standard_b_value_comes_first_and_nonsense_counts_as_missing():
+    both = with_private(0x0019, "SIEMENS MR HEADER", 0x0C, "IS", 800, DiffusionBValue=500.0)
+    assert header_of(to_bytes(both)).b_value == 500
+    assert math.isnan(mr_header(DiffusionBValue=-3.0).b_value)
+    assert math.isnan(mr_header(DiffusionBValue=5e8).b_value)
+
+
+@pytest.mark.parametrize("blank", [None, "", "   "])
+def test_a_blank_patient_id_does_not_merge_strangers(blank):
+    one = mr_header(PatientID=blank, StudyInstanceUID="1.1")
+    other = mr_header(PatientID=blank, StudyInstanceUID="1.2")
+    again = mr_header(PatientID=blank, StudyInstanceUID="1.1")
+    assert one.patient_key != other.patient_key
+    assert one.patient_key == again.patient_key
+
+
+def test_the_same_id_from_two_issuers_is_two_patients():
+    keys = {mr_header(PatientID="7", IssuerOfPatientID=issuer).patient_key for issuer in ("A", "B", None)}
+    assert len(keys) == 3
+
+
+def test_a_patient_keeps_the_key_across_studies():
+    assert mr_header(StudyInstanceUID="1.1").patient_key == mr_header(StudyInstanceUID="1.2").patient_key
+
+
+def damaged_files(count, seed=0):
+    """Files with flipped or overwritten bytes, cut, or with a piece moved; half of them in the header."""
+    rng = np.random.default_rng(seed)
+    compressed = dataset()
+    compressed.compress("1.2.840.10008.1.2.4.80")
+    explicit = with_private(0x0019, "SIEMENS MR HEADER", 0x0C, "IS", 800)
+    implicit = dataset(syntax=ImplicitVRLittleEndian)
+    sources = [to_bytes(one) for one in (explicit, implicit, compressed)]
+    for number in range(count):
+        content = bytearray(sources[number % len(sources)])
+        span = min(len(content), 1200) if number % 2 else len(content)
+        for place in rng.integers(0, span, rng.integers(1, 30)):
+            content[place] = rng.integers(256)
+        if number % 3 == 0:
+            content = content[: rng.integers(0, span)]
+        if number % 7 == 0:
+            middle = int(rng.integers(1, span))
+            content = content[middle:] + content[:middle]
+        yield bytes(content)
+
+
+def test_three_hundred_damaged_files_never_raise():
+    outcomes = []
+    for content in damaged_files(300):
+        found = read_header(io.BytesIO(content), "file")
+        assert isinstance(found, FrameHeader | Reason)
+        if isinstance(found, FrameHeader):
+            assert frame_reason(found, POLICY) is None or isinstance(frame_reason(found, POLICY), Reason)
+        try:
+            pixels = read_pixels(io.BytesIO(content))
+            assert pixels.ndim == 2
+            decoded = True
+        except UnreadablePixelsError as error:
+            assert error.reason is Reason.UNREADABLE_PIXELS
+            decoded = False
+        outcomes.append((found if isinstance(found, Reason) else None, decoded))
+    # The damage is neither so light nor so heavy that the loop above tests nothing.
+    assert {None, Reason.NOT_DICOM, Reason.UNREADABLE_HEADER} <= {reason for reason, _ in outcomes}
+    assert {decoded for _, decoded in outcomes} == {True, False}
+
+
+PLANTED = ("ZORBLATT", "PID7731905", "9.87.6543.21", "FREETEXTSECRET", "XYLOPHONIA", "19471103")
+
+
+def planted(**overrides):
+    return dataset(
+        PatientName="ZORBLATT^QUENTINA",
+        PatientID="PID7731905",
+        PatientBirthDate="19471103",
+        InstitutionName="XYLOPHONIA GENERAL",
+        StudyDescription="FREETEXTSECRET",
+        StudyInstanceUID="9.87.6543.21",
+        SeriesInstanceUID="9.87.6543.21.1",
+        **overrides,
+    )
+
+
+def spoiled(content, number):
+    """Planted files whose values break the rules of their VR or whose pixels do not decode."""
+    if number == 0:
+        return content
+    if number == 1:
+        return content.replace(b"1.2.840.10008.1.2.1\0", b"9.87.6543.21\0\0\0\0\0\0\0\0")
+    if number == 2:
+        return content.replace(b"19471103", b"ZORBLATT")
+    if number == 3:
+        return content[:-100]
+    if number == 4:
+        return content.replace(b"DA\x08\x00", b"DS\x08\x00").replace(b"500 ", b"ZORB")
+    return content[: content.index(b"FREETEXT") + 5]
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_identifiers_reach_neither_repr_nor_errors_nor_logs_nor_warnings(number, caplog, capfd):
+    content = spoiled(to_bytes(planted()), number)
+    caplog.set_level(logging.DEBUG)
+    said = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = read_header(io.BytesIO(content), "ZORBLATT.dcm")
+        said.append(repr(found) + str(found))
+        try:
+            read_pixels(io.BytesIO(content))
+        except UnreadablePixelsError as error:
+            chain = (error, error.__cause__, error.__context__)
+            said += [repr(one) + str(one) for one in chain]
+            assert error.__cause__ is None
+            assert error.__context__ is None
+    said += [str(one.message) for one in caught]
+    said += [caplog.text, *capfd.readouterr()]
+    for secret in PLANTED:
+        assert secret not in "\n".join(said)
+
+
+def test_reading_leaves_warnings_and_loggers_as_they_were():
+    before = (list(warnings.filters), logging.getLogger("pydicom").level)
+    for content in damaged_files(10, seed=1):
+        read_header(io.BytesIO(content), "file")
+    assert (list(warnings.filters), logging.getLogger("pydicom").level) == before

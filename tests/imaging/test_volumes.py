@@ -1,0 +1,225 @@
+"""Volumes: what splits a series, what makes a stack unusable, and that the order of files is irrelevant."""
+
+import math
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from dicom_files import CORONAL, mr_header
+
+from mricore.config.schema import Curation
+from mricore.imaging.volumes import build_volumes
+from mricore.records import Reason
+
+POLICY = Curation()
+BASE = mr_header()
+
+
+def images(positions, series="1", first=1, **changes):
+    """Headers of a stack along z, one per position, numbered from ``first``."""
+    return [
+        replace(
+            BASE,
+            uri=f"{series}/{first + k:04d}",
+            sop_uid=f"{series}.{first + k:04d}",
+            series_uid=series,
+            instance_number=first + k,
+            **{"position": (0.0, 0.0, float(z)), **changes},
+        )
+        for k, z in enumerate(positions)
+    ]
+
+
+def positions_of(volume):
+    return [frame.position[2] for frame in volume.frames]
+
+
+def shapes_of(headers, policy=POLICY):
+    volumes, tally = build_volumes(headers, policy)
+    assert not tally
+    return [len(volume.frames) for volume in volumes]
+
+
+def test_a_plain_stack_is_one_volume_sorted_along_its_normal():
+    volumes, tally = build_volumes(images([12, 0, 8, 4, 16]), POLICY)
+    assert not tally
+    assert [positions_of(volume) for volume in volumes] == [[0, 4, 8, 12, 16]]
+    assert volumes[0].spacing_slice == 4
+
+
+def test_the_distance_counts_along_the_normal_of_an_oblique_stack():
+    tilt = math.radians(20)
+    axes = (1.0, 0.0, 0.0, 0.0, math.cos(tilt), math.sin(tilt))
+    normal = np.cross(axes[:3], axes[3:])
+    stack = [
+        replace(one, orientation=axes, position=tuple(3 * k * normal))
+        for k, one in enumerate(images(range(6)))
+    ]
+    volumes, tally = build_volumes(stack, POLICY)
+    assert not tally
+    assert volumes[0].spacing_slice == pytest.approx(3)
+
+
+def test_two_series_are_two_volumes():
+    assert shapes_of(images(range(5), "1") + images(range(6), "2")) == [5, 6]
+
+
+SPLITS = {
+    "echo times": ({"echo_time": 12.0}, {"echo_time": 36.0}),
+    "echo numbers": ({"echo_number": 1}, {"echo_number": 2}),
+    "b-values": ({"b_value": 0.0}, {"b_value": 800.0}),
+    "a missing b-value": ({"b_value": math.nan}, {"b_value": 800.0}),
+    "temporal passes": ({"temporal_position": 1}, {"temporal_position": 2}),
+    "pixel spacings": ({"spacing": (0.5, 0.5)}, {"spacing": (0.6, 0.5)}),
+    "matrices": ({"rows": 64}, {"rows": 80}),
+    "Dixon components": ({"image_type": ("O", "P", "W")}, {"image_type": ("O", "P", "F")}),
+    "components in a word": ({"image_type": ("O", "P", "M_FFE")}, {"image_type": ("O", "P", "P_FFE")}),
+}
+
+
+@pytest.mark.parametrize("case", SPLITS)
+def test_what_differs_in_contrast_is_parted(case):
+    one, other = SPLITS[case]
+    headers = images(range(5), **one) + images(range(5), first=6, **other)
+    volumes, tally = build_volumes(headers, POLICY)
+    assert not tally
+    assert len(volumes) == 2
+    for volume, changes in zip(volumes, SPLITS[case], strict=True):
+        name, value = next(iter(changes.items()))
+        found = {str(getattr(frame, name)) for frame in volume.frames}
+        assert found == {str(value)}
+        assert positions_of(volume) == [0, 1, 2, 3, 4]
+
+
+def test_orientations_are_parted():
+    coronal = [
+        replace(one, orientation=tuple(map(float, CORONAL)), position=(0.0, 4.0 * k, 0.0))
+        for k, one in enumerate(images(range(6), first=6))
+    ]
+    assert sorted(shapes_of(images(range(5)) + coronal)) == [5, 6]
+
+
+def test_a_multi_echo_series_gives_one_volume_per_echo():
+    headers = [one for e in range(8) for one in images(range(6), first=6 * e + 1, echo_time=10.0 * (e + 1))]
+    volumes, tally = build_volumes(headers, POLICY)
+    assert not tally
+    assert [volume.frames[0].echo_time for volume in volumes] == [10.0 * (e + 1) for e in range(8)]
+    assert [len(volume.frames) for volume in volumes] == [6] * 8
+
+
+def test_what_an_export_rounds_is_not_parted():
+    stack = images(range(6))
+    rounded = [
+        replace(
+            one,
+            orientation=(1.0, 1e-4 * (k % 2), 0.0, 0.0, 1.0, 0.0),
+            echo_time=10.0 + 0.01 * (k % 3),
+            spacing=(0.5 + 1e-5 * (k % 2), 0.5),
+            b_value=800.0 + 0.4 * (k % 2),
+        )
+        for k, one in enumerate(stack)
+    ]
+    assert shapes_of(rounded) == [6]
+
+
+def test_repeats_without_a_label_become_passes_in_acquisition_order():
+    headers = [one for p in range(3) for one in images(range(5), first=5 * p + 1)]
+    volumes, tally = build_volumes(headers[::-1], POLICY)
+    assert not tally
+    numbers = [[frame.instance_number for frame in volume.frames] for volume in volumes]
+    assert numbers == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10], [11, 12, 13, 14, 15]]
+
+
+def test_the_acquisition_number_comes_before_the_instance_number():
+    first = images(range(5), first=101, acquisition_number=1)
+    second = images(range(5), first=1, acquisition_number=2)
+    volumes, _ = build_volumes(second + first, POLICY)
+    assert [{frame.acquisition_number for frame in volume.frames} for volume in volumes] == [{1}, {2}]
+
+
+@pytest.mark.parametrize(
+    ("positions", "reason"),
+    [
+        ([0, 1, 2, 3, 5, 6], Reason.GAP),
+        ([0, 1, 2, 3, 4, 5.2], Reason.GAP),
+        ([0, 1, 2, 3, 4, 4], Reason.DUPLICATE_POSITION),
+        ([0, 1, 2, 3, 4, 4.005], Reason.DUPLICATE_POSITION),
+        ([0, 1, 2, 3], Reason.TOO_FEW_SLICES),
+        ([0], Reason.TOO_FEW_SLICES),
+        ([0, 1, 5], Reason.TOO_FEW_SLICES),
+    ],
+)
+def test_a_stack_that_is_not_continuous_is_left_out_as_a_whole(positions, reason):
+    volumes, tally = build_volumes(images(positions), POLICY)
+    assert not volumes
+    assert tally == Counter({("volume", reason): 1})
+
+
+def test_a_flaw_is_counted_once_per_volume():
+    twice = images([0, 1, 2, 3, 9], "1") + images([0, 1, 2, 3, 9], "1", first=6)
+    volumes, tally = build_volumes(twice, POLICY)
+    assert not volumes
+    assert tally == Counter({("volume", Reason.GAP): 2})
+
+
+def test_small_jitter_and_the_policy_s_limits_are_obeyed():
+    assert shapes_of(images([0, 1, 2.05, 3, 4])) == [5]
+    assert shapes_of(images([0, 1, 2, 3, 5, 6]), Curation(spacing_tolerance=1.0)) == [6]
+    assert shapes_of(images([0, 1]), Curation(min_slices=2)) == [2]
+
+
+def test_one_slice_has_no_spacing():
+    volumes, tally = build_volumes(images([7]), Curation(min_slices=1))
+    assert not tally
+    assert math.isnan(volumes[0].spacing_slice)
+
+
+def test_a_flawed_stack_does_not_take_others_with_it():
+    headers = images([0, 1, 2, 3, 9], "1") + images(range(5), "2")
+    volumes, tally = build_volumes(headers, POLICY)
+    assert [volume.frames[0].series_uid for volume in volumes] == ["2"]
+    assert tally == Counter({("volume", Reason.GAP): 1})
+
+
+def test_copies_of_a_file_are_counted_and_dropped():
+    stack = images(range(5))
+    copies = [replace(one, uri=f"copy/{one.uri}") for one in stack[:2]] + [replace(stack[0], uri="0/first")]
+    volumes, tally = build_volumes(copies + stack, POLICY)
+    assert tally == Counter({("file", Reason.DUPLICATE_FILE): 3})
+    assert [frame.uri for frame in volumes[0].frames] == ["0/first", *(one.uri for one in stack[1:])]
+
+
+def test_the_order_of_files_makes_no_difference():
+    rng = np.random.default_rng(0)
+    headers = [
+        *images(range(6), "1", echo_time=12.0),
+        *images(range(6), "1", first=7, echo_time=12.04),
+        *images(range(6), "1", first=13, echo_time=12.08),
+        *images(range(5), "2"),
+        *images(range(5), "2", first=6),
+        *images(range(5), "3", b_value=0.0, temporal_position=1),
+        *images(range(5), "3", first=6, b_value=800.0, temporal_position=1),
+        *images([0, 1, 2, 3, 9], "4"),
+        *images([0, 1, 2, 3, 4, 4], "5"),
+        *images([0, 1], "6"),
+        *[replace(one, uri=f"copy/{one.uri}") for one in images(range(5), "2")],
+    ]
+    expected = build_volumes(headers, POLICY)
+    assert expected[0]
+    assert set(expected[1]) == {
+        ("file", Reason.DUPLICATE_FILE),
+        ("volume", Reason.GAP),
+        ("volume", Reason.DUPLICATE_POSITION),
+        ("volume", Reason.TOO_FEW_SLICES),
+    }
+    uris = [[frame.uri for frame in volume.frames] for volume in expected[0]]
+    for _ in range(20):
+        volumes, tally = build_volumes([headers[k] for k in rng.permutation(len(headers))], POLICY)
+        assert [[frame.uri for frame in volume.frames] for volume in volumes] == uris
+        assert tally == expected[1]
+
+
+def test_a_volume_shows_nothing_of_its_files():
+    volumes, _ = build_volumes(images(range(5), "SECRET"), POLICY)
+    assert "SECRET" not in repr(volumes)

@@ -1,0 +1,75 @@
+"""The ablation entry point, with two real trainings under Ray Tune."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small import SMALL
+from small_data import small_collection
+from test_pretraining import environment
+
+from jobs.pretrain import main as pretrain_main
+from mricore.errors import UserError
+from mricore.workflows.ablate import parse_arms
+from mricore.workflows.entry import run
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = [part for setting in SMALL for part in ("--set", setting)]
+
+
+@pytest.mark.servers
+@pytest.mark.slow
+def test_every_arm_is_trained_and_judged_and_the_study_continues(short_folder):
+    small_collection(short_folder / "dicom")
+    command = [
+        sys.executable,
+        str(ROOT / "tune" / "ablate.py"),
+        "--data",
+        str(short_folder / "dicom"),
+        *SETTINGS,
+    ]
+    command += [
+        "--set",
+        "train.cpus_per_worker=0.9",
+        "--arm",
+        "a=seed=1",
+        "--arm",
+        "b=seed=2,optimizer.lr=1e-4",
+    ]
+    outputs = []
+    for _ in range(2):
+        result = subprocess.run(
+            command,
+            cwd=short_folder,
+            env=environment(short_folder),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=280,
+        )
+        assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
+        outputs.append([line for line in result.stdout.splitlines() if "k-NN accuracy" in line])
+    assert len(outputs[0]) >= 2
+    assert outputs[0] == outputs[1]
+    assert len(list(short_folder.glob("outputs/runs/*/run.json"))) == 2
+
+
+def test_arms_are_read_and_mistakes_are_told():
+    assert parse_arms(["a=seed=1,train.epochs=2", "b=seed=2"]) == {
+        "a": ("seed=1", "train.epochs=2"),
+        "b": ("seed=2",),
+    }
+    for wrong in (["a"], ["a=seed"], ["a=seed=1", "a=seed=2"]):
+        with pytest.raises(UserError):
+            parse_arms(wrong)
+
+
+def test_a_training_that_the_machine_cannot_hold_is_refused_at_once(
+    tmp_path, monkeypatch, capsys, ray_cluster
+):
+    small_collection(tmp_path / "dicom")
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--data", str(tmp_path / "dicom"), "--key", str(tmp_path / "key"), *SETTINGS]
+    assert run(pretrain_main, [*arguments, "--set", "data.lanes=8", "--set", "train.workers=8"]) == 2
+    assert "8 CPUs" in capsys.readouterr().err
