@@ -43,7 +43,10 @@ def run_study(arms: Sequence[Arm], dataset: Place, runs: Place, max_concurrent: 
     tuner = tune.Tuner(
         tune.with_resources(_trial, {"CPU": TRIAL_CPUS}),
         param_space={"arm": tune.grid_search([_plain(arm, dataset, runs) for arm in arms])},
-        tune_config=tune.TuneConfig(max_concurrent_trials=max_concurrent),
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=max_concurrent,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
         run_config=tune.RunConfig(name="tune", storage_path=runs.uri, verbose=0),
     )
     results = tuner.fit()

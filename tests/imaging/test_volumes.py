@@ -108,6 +108,19 @@ def test_a_multi_echo_series_gives_one_volume_per_echo():
     assert [len(volume.frames) for volume in volumes] == [6] * 8
 
 
+def test_echo_times_that_hardly_differ_are_parted_all_the_same():
+    assert shapes_of(images(range(5), echo_time=2.3) + images(range(5), first=6, echo_time=2.46)) == [5, 5]
+
+
+def test_temporal_positions_part_even_against_the_order_of_acquisition():
+    forth = images(range(5), temporal_position=1)
+    back = [replace(one, instance_number=6 - k) for k, one in enumerate(images(range(5), first=6))]
+    back = [replace(one, temporal_position=2) for one in back]
+    volumes, tally = build_volumes(forth + back, POLICY)
+    assert not tally
+    assert [{frame.temporal_position for frame in volume.frames} for volume in volumes] == [{1}, {2}]
+
+
 def test_what_an_export_rounds_is_not_parted():
     stack = images(range(6))
     rounded = [

@@ -33,6 +33,10 @@ SMALL = [
 ]
 
 
+FEW_REPORTS = [*SMALL, "train.log_every=4"]
+"""For jobs under Ray, where each report is a barrier of all workers."""
+
+
 def small_recipe(*assignments):
     return apply_overrides(tiny(), [*SMALL, *assignments])
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from small import SMALL
+from small import FEW_REPORTS
 from small_data import small_collection
 from test_pretraining import environment
 
@@ -15,7 +15,7 @@ from mricore.workflows.ablate import parse_arms
 from mricore.workflows.entry import run
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = [part for setting in SMALL for part in ("--set", setting)]
+SETTINGS = [part for setting in FEW_REPORTS for part in ("--set", setting)]
 
 
 @pytest.mark.servers
