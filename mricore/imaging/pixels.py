@@ -89,7 +89,11 @@ def _decoded(stream: BinaryIO) -> Pixels | None:
 def _is_plausible(dataset: FileDataset) -> bool:
     """Checks that must come before decoding: codecs pad what is missing and allocate what is announced."""
     rows, columns = int(dataset.Rows), int(dataset.Columns)
-    if rows * columns > MAX_PIXELS:
+    depth, allocated = int(dataset.BitsStored), int(dataset.BitsAllocated)
+    if rows * columns > MAX_PIXELS or not 1 <= depth <= min(MAX_BITS, allocated):
+        return False
+    # gdcm aborts the process on other values
+    if int(dataset.PixelRepresentation) not in (0, 1) or int(dataset.get("SamplesPerPixel", 1)) != 1:
         return False
     if not _is_codestream(dataset):
         return True

@@ -29,6 +29,6 @@ class ProjectionHead(nn.Module):
         """Project; rows are independent."""
         for index, layer in enumerate(self.layers):
             features = layer(F.gelu(features) if index else features)
-        on_sphere = F.normalize(features.float(), dim=-1, eps=1e-6)
+        on_sphere = F.normalize(features.to(self.prototypes.dtype), dim=-1, eps=1e-6)
         weights = self.prototypes_length * F.normalize(self.prototypes, dim=-1)
         return F.linear(on_sphere, weights).float()

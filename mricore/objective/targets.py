@@ -27,17 +27,18 @@ def sinkhorn_targets(logits: Tensor, temperature: float, communicator: Communica
     """Sinkhorn-Knopp (SwAV, arXiv 2006.09882) over the global batch: prototypes share it evenly.
 
     ``logits`` (n, K) are this worker's rows; n may differ between workers and may be 0. Rows sum to 1.
+    Computed in logarithms, so that no temperature and no spread of logits can overflow or divide by zero.
     """
-    n, prototypes = logits.shape
-    scaled = logits.float() / temperature
-    # One shift for all workers cancels in the first normalisation and keeps exp finite.
-    highest = scaled.max() if n else torch.full((), -torch.inf, device=logits.device)
-    weights = torch.exp(scaled - communicator.maximum(highest))
-    rows = communicator.sum(torch.full((), float(n), device=logits.device))
-    weights = weights / communicator.sum(weights.sum())
+    log_mass = logits.float() / temperature
     for _ in range(SINKHORN_ITERATIONS):
-        weights = (
-            weights / communicator.sum(weights.sum(0)).clamp(min=torch.finfo(weights.dtype).tiny) / prototypes
-        )
-        weights = weights / weights.sum(1, keepdim=True) / rows
-    return weights * rows
+        log_mass = log_mass - _log_sum_over_batch(log_mass, communicator)  # prototypes to equal mass
+        log_mass = torch.log_softmax(log_mass, dim=1)  # rows to equal mass
+    return log_mass.exp()
+
+
+def _log_sum_over_batch(log_mass: Tensor, communicator: Communicator) -> Tensor:
+    """log of the sum of exp over the rows of all workers, (K,)."""
+    highest = log_mass.max(0).values if len(log_mass) else log_mass.new_full(log_mass.shape[1:], -torch.inf)
+    highest = communicator.maximum(highest)
+    summed = communicator.sum(torch.exp(log_mass - highest).sum(0))
+    return highest + torch.log(summed)
