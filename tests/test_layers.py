@@ -13,13 +13,14 @@ LAYERS = (
     {"evaluation", "objective"},
     {"model", "augment", "data"},
     {"imaging"},
-    {"config", "records", "errors"},
+    {"config"},
+    {"records", "errors"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 ONLY_IN = {
     "ray": {"data", "training", "tuning"},
     "mlflow": {"training", "registry"},
-    "torch": {"augment", "model", "objective", "evaluation", "training", "data"},
+    "torch": {"augment", "model", "objective", "evaluation", "training", "data", "workflows"},
     "torchvision": set(),
     "segment_anything": set(),
     "pydicom": {"imaging"},

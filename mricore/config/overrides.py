@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from mricore.config.schema import Recipe
+from mricore.config.schema import Frozen, Recipe
 from mricore.errors import UserError
+
+Section = TypeVar("Section", bound=Frozen)
 
 
 def setting_paths(model: type[BaseModel] = Recipe, prefix: str = "") -> tuple[str, ...]:
@@ -51,8 +53,17 @@ def validated(document: Mapping[str, Any]) -> Recipe:
     Raises:
         UserError: the schema refuses a value.
     """
+    return checked(Recipe, document)
+
+
+def checked(kind: type[Section], document: Mapping[str, Any]) -> Section:
+    """Settings of one kind from plain data.
+
+    Raises:
+        UserError: the schema refuses a value.
+    """
     try:
-        return Recipe.model_validate_json(json.dumps(document))
+        return kind.model_validate_json(json.dumps(document))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "recipe"

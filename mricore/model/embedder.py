@@ -12,9 +12,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
-from pydantic import ValidationError
 from torch import Tensor, nn
 
+from mricore.config.overrides import checked
 from mricore.config.schema import Model
 from mricore.errors import UserError
 from mricore.model.image_token import ImageToken
@@ -67,8 +67,8 @@ class Embedder(nn.Module):
             document = json.loads((folder / SETTINGS).read_text())
             if document["format"] != FORMAT:
                 raise UserError(f"{folder} has another format", "load it with the version that wrote it")
-            embedder = cls(Model.model_validate_json(json.dumps(document["model"])), document["image_size"])
-        except (OSError, KeyError, ValueError, ValidationError):
+            embedder = cls(checked(Model, document["model"]), document["image_size"])
+        except (OSError, KeyError, ValueError):
             raise UserError(
                 f"{folder} holds no mricore encoder", "give a folder that contains embedder.json"
             ) from None

@@ -80,7 +80,10 @@ def test_training_changes_every_parameter_and_the_teacher_follows(dataset):
     }
     assert untouched == {name for name, _ in before.student.named_parameters() if ".neck." in name}
     distance = [
-        sum(float((p - q).square().sum()) for p, q in zip(one.parameters(), two.parameters(), strict=True))
+        sum(
+            float((p - q).detach().square().sum())
+            for p, q in zip(one.parameters(), two.parameters(), strict=True)
+        )
         for one, two in ((loop.state.teacher, before.teacher), (loop.state.student, before.student))
     ]
     assert 0 < distance[0] < distance[1]
