@@ -138,8 +138,11 @@ def test_real_edge_cases_each_have_their_reason(real_data: Path, tmp_path, ray_c
         assert part in str(caught.value)
     policy = Curation(unknown_location="include", exclude_locations=(), min_slices=1)
     manifest = curate(place(str(real_data / "dicom_edge_cases")), place(str(tmp_path / "all")), policy, KEY)
-    found = rejects(manifest)
-    assert manifest.counts["slices"] == 1  # one image in four encodings
-    assert found["file", "duplicate_file"] == 3
-    assert found["volume", "gap"] == 1
-    assert found["file", "multiframe"] == 7
+    assert manifest.counts == {"slices": 3, "volumes": 3, "exams": 1, "patients": 1}
+    assert rejects(manifest) == {
+        ("file", "multiframe"): 7,
+        ("file", "not_mr"): 4,
+        ("file", "mosaic"): 1,
+        ("exam", "other_exam_of_patient"): 1,
+        ("volume", "gap"): 1,
+    }
