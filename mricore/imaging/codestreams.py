@@ -1,7 +1,6 @@
 """What a JPEG, JPEG-LS or JPEG 2000 codestream says of itself, read before a codec sees it.
 
-Codecs trust these headers: damaged ones cost them minutes, gigabytes, or the whole process. They also
-fill up what a cut codestream lacks, so that it would pass as an image.
+Codecs trust these headers: damaged ones cost them minutes, gigabytes, or the whole process.
 """
 
 from __future__ import annotations
@@ -26,14 +25,9 @@ class Announced(NamedTuple):
     bits: int
 
 
-def is_whole(codestream: bytes) -> bool:
-    """Whether the codestream ends with its end marker, padding apart."""
-    return _unpadded(codestream).endswith(_END)
-
-
 def without_padding(codestream: bytes) -> bytes:
     """The codestream without padding after its end marker and without zero bytes before it."""
-    return _unpadded(codestream).removesuffix(_END).rstrip(b"\0") + _END
+    return codestream.rstrip(b"\0\xff ").removesuffix(_END).rstrip(b"\0") + _END
 
 
 def announced(codestream: bytes) -> Announced:
@@ -49,10 +43,6 @@ def announced(codestream: bytes) -> Announced:
     if start < 0:
         raise ValueError("no known codestream")
     return _announced_jpeg2000(codestream[start:])
-
-
-def _unpadded(codestream: bytes) -> bytes:
-    return codestream.rstrip(b"\0\xff ")
 
 
 def _announced_jpeg(codestream: bytes) -> Announced:

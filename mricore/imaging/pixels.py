@@ -27,7 +27,7 @@ from pydicom.uid import (
 )
 
 from mricore.imaging.attributes import parse_image, quiet_pydicom
-from mricore.imaging.codestreams import announced, is_whole, without_padding
+from mricore.imaging.codestreams import announced, without_padding
 from mricore.records import Pixels, Reason
 
 MAX_BITS = 16
@@ -87,7 +87,7 @@ def _decoded(stream: BinaryIO) -> Pixels | None:
 
 
 def _is_plausible(dataset: FileDataset) -> bool:
-    """Checks that must come before decoding: codecs pad what is missing and allocate what is announced."""
+    """Checks that must come before decoding: codecs trust what a header announces."""
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     depth, allocated = int(dataset.BitsStored), int(dataset.BitsAllocated)
     if rows * columns > MAX_PIXELS or not 1 <= depth <= min(MAX_BITS, allocated):
@@ -97,10 +97,8 @@ def _is_plausible(dataset: FileDataset) -> bool:
         return False
     if not _is_codestream(dataset):
         return True
-    codestream = _codestream(dataset)
-    found = announced(codestream)
-    fits = found.bits <= int(dataset.BitsAllocated) and found.components == 1
-    return is_whole(codestream) and fits and (found.rows, found.columns) == (rows, columns)
+    found = announced(_codestream(dataset))
+    return found[:3] == (rows, columns, 1) and found.bits <= allocated
 
 
 def _codestream(dataset: FileDataset) -> bytes:

@@ -136,13 +136,14 @@ def test_real_edge_cases_each_have_their_reason(real_data: Path, tmp_path, ray_c
         curate(place(str(real_data / "dicom_edge_cases")), place(str(tmp_path / "out")), Curation(), KEY)
     for part in ("7 multiframe", "4 not_mr", "1 mosaic", "1 facial_anatomy", "2 unknown_anatomy"):
         assert part in str(caught.value)
-    policy = Curation(unknown_location="include", exclude_locations=(), min_slices=1)
+    policy = Curation(
+        unknown_location="include", exclude_locations=(), min_slices=1, one_exam_per_patient=False
+    )
     manifest = curate(place(str(real_data / "dicom_edge_cases")), place(str(tmp_path / "all")), policy, KEY)
-    assert manifest.counts == {"slices": 3, "volumes": 3, "exams": 1, "patients": 1}
+    assert manifest.counts == {"slices": 4, "volumes": 4, "exams": 2, "patients": 1}
     assert rejects(manifest) == {
         ("file", "multiframe"): 7,
         ("file", "not_mr"): 4,
         ("file", "mosaic"): 1,
-        ("exam", "other_exam_of_patient"): 1,
         ("volume", "gap"): 1,
     }

@@ -1,0 +1,130 @@
+"""Network, weight files and the embedder that users get."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sam_reference import sam_encoder
+
+from mricore.config.schema import Head, Model
+from mricore.errors import UserError
+from mricore.model.embedder import SETTINGS, WEIGHTS, Embedder
+from mricore.model.network import build_network
+from mricore.model.sam_encoder import SamEncoder
+from mricore.model.weights import load_sam, load_strictly, read_tensors
+
+MODEL = Model(dim=16, depth=2, heads=2, patch=4, window=5, global_blocks=(1,), native_grid=8, neck_dim=4)
+HEAD = Head(prototypes=12, hidden=16, bottleneck=8)
+
+
+def network(seed=0):
+    return build_network(MODEL, HEAD, torch.Generator().manual_seed(seed))
+
+
+def test_a_network_is_complete_and_a_function_of_its_seed():
+    one, two, other = network(0), network(0), network(1)
+    assert all(torch.isfinite(parameter).all() for parameter in one.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    assert not torch.equal(one.encoder.pos_embed, other.encoder.pos_embed)
+
+
+def test_the_student_does_not_see_masked_patches_and_the_teacher_does():
+    crops = torch.rand(2, 1, 16, 16)
+    masks = torch.zeros(2, 4, 4, dtype=torch.bool)
+    masks[0, 1, 2] = True
+    changed = crops.clone()
+    changed[0, :, 4:8, 8:12] = 0
+    model = network()
+    with torch.no_grad():
+        student, same = (model(views, masks, None, True) for views in (crops, changed))
+        teacher, differs = (model(views, masks, None, False) for views in (crops, changed))
+    assert torch.equal(student.image_logits, same.image_logits)
+    assert torch.equal(student.patch_logits, same.patch_logits)
+    assert not torch.equal(teacher.patch_logits, differs.patch_logits)
+    assert teacher.patch_logits.shape == (1, 12)
+    assert teacher.image_tokens.shape == (2, 16)
+
+
+@pytest.mark.parametrize("any_mask", [True, False])
+def test_every_trainable_parameter_gets_a_gradient(any_mask):
+    model = network()
+    masks = torch.zeros(4, 4, 4, dtype=torch.bool)
+    masks[:, 0] = any_mask
+    out = model(torch.rand(4, 1, 16, 16), masks, torch.rand(6, 1, 8, 8), True)
+    (out.image_logits.sum() + out.patch_logits.sum() + out.local_logits.sum()).backward()
+    missing = {name for name, parameter in model.named_parameters() if parameter.grad is None}
+    assert missing == {name for name, _ in model.named_parameters() if ".neck." in name}
+
+
+def test_loading_names_what_does_not_fit():
+    encoder = SamEncoder(MODEL)
+    tensors = encoder.state_dict()
+    for change, told in (
+        ({"pos_embed": torch.zeros(1, 2, 2, 16)}, "pos_embed has shape"),
+        ({"extra": torch.zeros(1)}, "extra is unknown"),
+    ):
+        with pytest.raises(UserError, match=told):
+            load_strictly(encoder, {**tensors, **change})
+    with pytest.raises(UserError, match=r"neck\.0\.weight is missing"):
+        load_strictly(encoder, {name: tensor for name, tensor in tensors.items() if name != "neck.0.weight"})
+
+
+def test_a_sam_checkpoint_loads_with_its_decoder_dropped_by_name(tmp_path):
+    reference = sam_encoder(MODEL)
+    content = {f"image_encoder.{name}": tensor for name, tensor in reference.state_dict().items()}
+    content |= {"prompt_encoder.x": torch.zeros(1), "mask_decoder.y": torch.zeros(1)}
+    torch.save(content, tmp_path / "sam_vit.pth")
+    encoder = SamEncoder(MODEL).eval()
+    report = load_sam(encoder, tmp_path / "sam_vit.pth")
+    assert set(report.dropped) == {"prompt_encoder.x", "mask_decoder.y"}
+    images = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder.to_neck(encoder(images)), reference(images), atol=1e-5, rtol=0)
+
+
+class Trap:
+    def __reduce__(self):
+        return (pytest.fail, ("a pickle was executed",))
+
+
+@pytest.mark.parametrize(
+    "content",
+    ids=["pickle", "text", "empty"],
+    argvalues=[pickle.dumps({"a": Trap()}, protocol=2), b"nonsense", b""],
+)
+def test_a_weight_file_can_not_run_code_or_crash(tmp_path, content):
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(UserError, match="weight file"):
+        read_tensors(tmp_path / "w.pth")
+
+
+def test_slices_of_any_form_and_scale_embed_alike(tmp_path):
+    embedder = Embedder.from_network(network(), MODEL, 24)
+    images = np.random.default_rng(0).integers(0, 1000, (3, 40, 30))
+    expected = embedder(images)
+    assert expected.shape == (3, 16)
+    assert expected.dtype == np.float32
+    for same in (images.astype(np.uint16), images[:, None], images * 7.0 - 300, torch.from_numpy(images)):
+        np.testing.assert_allclose(embedder(same), expected, atol=2e-4)
+    np.testing.assert_allclose(embedder(images[1]), expected[1:2], atol=1e-5)
+    assert embedder.dense(images).shape == (3, 6, 6, 16)
+    assert embedder.neck(images).shape == (3, 4, 6, 6)
+    embedder.save(tmp_path)
+    np.testing.assert_array_equal(Embedder.load(tmp_path)(images), expected)
+
+
+def test_unusable_slices_and_folders_are_told(tmp_path):
+    embedder = Embedder.from_network(network(), MODEL, 24)
+    for wrong in (np.zeros((2, 3, 8, 8)), np.zeros(5), np.full((1, 8, 8), np.nan)):
+        with pytest.raises(UserError):
+            embedder(wrong)
+    with pytest.raises(UserError, match="no mricore encoder"):
+        Embedder.load(tmp_path)
+    embedder.save(tmp_path)
+    (tmp_path / WEIGHTS).write_bytes(b"x")
+    with pytest.raises(UserError):
+        Embedder.load(tmp_path)
+    (tmp_path / SETTINGS).write_text("{}")
+    with pytest.raises(UserError):
+        Embedder.load(tmp_path)

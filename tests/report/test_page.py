@@ -1,0 +1,167 @@
+"""The page: complete, self-contained, harmless whatever it is given."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mricore.records import Reason
+from mricore.registry.card import CardFacts, card
+from mricore.report.figures import picture, with_mask
+from mricore.report.page import ReportInputs, render, step_shares
+from mricore.report.reasons import SENTENCES
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+HEADINGS = (
+    "Slices in",
+    "Crops out",
+    "Losses",
+    "Health",
+    "Schedules",
+    "What the features see",
+    "k-NN on frozen embeddings",
+    "What is in the data",
+    "What remained after each step",
+    "What was left out",
+    "Where the time went",
+    "Use it",
+    "Settings",
+)
+
+
+def rich(**changes):
+    rng = np.random.default_rng(0)
+    history = [
+        {"step": step, "loss/total": 9 - step / 10, "loss/ibot": 3.0, "gauge/rank": 10.0, "schedule/lr": 1e-3}
+        for step in range(1, 30)
+    ]
+    history[-1] |= {"time/step_s": 0.8, "time/data_wait_s": 0.2}
+    slice_, colours = rng.random((40, 50)), rng.random((12, 12, 3))
+    values = {
+        "title": "A run",
+        "generated_phantoms": True,
+        "facts": [("slices", "510")],
+        "history": history,
+        "examples": [(slice_, "knee, T1")] * 4,
+        "crops": [
+            ("knee", [("slice", slice_), ("global crop 1", slice_), ("local crop 1", slice_[:16, :16])])
+        ],
+        "features": [(slice_, colours, colours)] * 3,
+        "scores": [{"task": "location", "after": "0.5 [0.4, 0.6]"}],
+        "distributions": {"location": {"knee": 5, "spine": 3}, "vendor": {"ge": 8}},
+        "funnel": [
+            {"step": "files found", "files": 1234},
+            {"step": "slices written", "files": 8, "patients": 2},
+        ],
+        "rejected": [{"level": "file", "reason": "localizer", "count": 39}],
+        "timings": {"data": 10.0, "training": 90.0},
+        "commands": [("Load it", "mricore.load('models:/x@y')")],
+        "recipe": {"name": "tiny"},
+    }
+    return ReportInputs(**{**values, **changes})
+
+
+class Balanced(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.stack, self.images = [], []
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "img":
+            self.images.append(dict(attrs))
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+
+def test_a_full_page_has_every_section_and_loads_nothing():
+    page = render(rich())
+    for heading in HEADINGS:
+        assert heading in page
+    assert "Generated phantoms" in page
+    assert "1,234" in page
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page)
+    assert "<script" not in page
+    assert len(page) < 5_000_000
+    parser = Balanced()
+    parser.feed(re.sub(r"<svg.*?</svg>", "", page, flags=re.S))
+    assert parser.stack == []
+    assert parser.images
+    assert all(image["alt"] and image["src"].startswith("data:image/png;base64,") for image in parser.images)
+
+
+def test_what_is_missing_is_left_out():
+    page = render(ReportInputs(title="Empty", generated_phantoms=False, facts=[]))
+    assert "phantoms" not in page
+    for heading in HEADINGS:
+        assert f"<h2>{heading}" not in page
+    assert "Losses" in render(rich(history=[{"step": 1, "loss/total": 2.0}]))
+
+
+def test_hostile_text_stays_text():
+    bad = "<script>alert('x')</script>\"'"
+    page = render(
+        rich(
+            title=bad,
+            facts=[(bad, bad)],
+            examples=[(np.zeros((8, 8)), bad)],
+            scores=[{bad: bad}],
+            rejected=[{"level": bad, "reason": bad, "count": 1}],
+            funnel=[{"step": bad, "files": 1}],
+            commands=[(bad, bad)],
+            recipe={"x": bad},
+            distributions={"location": {bad: 3}},
+            timings={bad: 3.0},
+        )
+    )
+    assert "<script" not in page
+
+
+def test_pictures_hold_the_given_pixels():
+    array = np.linspace(0, 1, 30).reshape(5, 6)
+    content = base64.b64decode(picture(array, 10).partition(",")[2])
+    image = np.asarray(Image.open(io.BytesIO(content)))
+    np.testing.assert_array_equal(image[::2, ::2], np.rint(array * 255))
+
+
+def test_exactly_the_masked_patches_are_tinted():
+    mask = np.zeros((2, 2), bool)
+    mask[0, 1] = True
+    tinted = with_mask(np.full((8, 8), 0.5), mask)
+    changed = (tinted != 0.5).any(-1)
+    assert changed[:4, 4:].all()
+    assert changed.sum() == 16
+
+
+def test_shares_of_a_step_add_up():
+    assert step_shares([{"step": 1, "time/step_s": 0.75, "time/data_wait_s": 0.25}]) == [
+        ("data wait", "0.250 s, 25%"),
+        ("step", "0.750 s, 75%"),
+    ]
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_has_a_sentence(reason):
+    assert len(SENTENCES[reason]) > 5
+
+
+def test_the_card_tells_data_licence_and_phantoms():
+    facts = CardFacts(
+        "tiny", 64, {"slices": 510}, {"knee": 510}, "d" * 64, True, ["a score"], "random", "none needed"
+    )
+    text = card(facts)
+    for part in (
+        "510 slices",
+        "knee 510",
+        "a score",
+        "random (licence: none needed)",
+        "phantoms",
+        "64 steps",
+    ):
+        assert part in text
