@@ -20,14 +20,24 @@ def knn_predictions(
 
     ``features`` (n, C) are compared by cosine; a neighbour votes with exp(cosine / temperature);
     neighbours never come from the slice's own patient, as slices of one patient look alike.
+
+    Raises:
+        ValueError: a feature is not finite, or there is only one patient.
     """
+    owners = np.unique(patients)
+    if len(owners) < 2:
+        raise ValueError("k-NN that leaves the patient out needs two patients")
+    if not np.isfinite(features).all():
+        raise ValueError("features must be finite")
     unit = features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
     classes, codes = np.unique(labels, return_inverse=True)
     predicted = np.empty(len(labels), np.int64)
-    for index in range(len(labels)):
-        others = np.flatnonzero(patients != patients[index])
-        cosines = unit[others] @ unit[index]
-        nearest = np.argsort(-cosines, kind="stable")[:neighbours]
-        votes = np.bincount(codes[others[nearest]], np.exp(cosines[nearest] / temperature), len(classes))
-        predicted[index] = votes.argmax()
+    for patient in owners:
+        own, others = np.flatnonzero(patients == patient), np.flatnonzero(patients != patient)
+        cosines = unit[own] @ unit[others].T
+        nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :neighbours]
+        weights = np.exp(np.take_along_axis(cosines, nearest, axis=1) / temperature)
+        votes = np.zeros((len(own), len(classes)))
+        np.add.at(votes, (np.arange(len(own))[:, None], codes[others][nearest]), weights)
+        predicted[own] = votes.argmax(1)
     return classes[predicted]

@@ -1,7 +1,14 @@
-"""Intervals and paired comparisons by bootstrap over patients: slices of one patient are not independent."""
+"""Intervals and paired tests over patients: slices of one patient are not independent.
+
+Intervals are bootstrap percentiles. The test flips signs of whole patients instead, because it stays valid
+when patients are few: with 5 of them and no true difference, the bootstrap calls 14% of comparisons
+significant at 0.05 (simulated), the sign flips none.
+"""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +16,8 @@ from numpy.typing import NDArray
 
 RESAMPLES = 2000
 LEVEL = 0.95
+EXACT_PATIENTS = 11
+"""Up to this many patients all 2^n sign patterns are tried; beyond, ``RESAMPLES`` random ones."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """Second minus first on the same patients, with interval and two-sided bootstrap p."""
+    """Second minus first on the same patients, with interval and two-sided p."""
 
     interval: Interval
     p: float
@@ -35,7 +44,9 @@ def bootstrap_mean(
     values: NDArray[np.float64], patients: NDArray[np.str_], rng: np.random.Generator
 ) -> Interval:
     """Mean of per-slice values (n,) with an interval over patients (n,); slices weigh equally."""
-    means = _resampled_means(values, patients, rng)
+    sums, counts = _patient_sums(values, patients)
+    draws = rng.integers(0, len(counts), (RESAMPLES, len(counts)))
+    means = sums[draws].sum(1) / counts[draws].sum(1)
     low, high = np.percentile(means, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
     return Interval(float(values.mean()), float(low), float(high))
 
@@ -46,20 +57,38 @@ def paired_difference(
     patients: NDArray[np.str_],
     rng: np.random.Generator,
 ) -> Difference:
-    """Mean of ``second - first`` (n,) on the same slices, resampling patients (n,)."""
+    """Mean of ``second - first`` (n,) on the same slices: interval and sign-flip test over patients (n,)."""
     differences = second - first
-    means = _resampled_means(differences, patients, rng)
-    low, high = np.percentile(means, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    beyond = min((means <= 0).sum(), (means >= 0).sum())
-    p = min(1.0, 2 * (int(beyond) + 1) / (RESAMPLES + 1))
-    return Difference(Interval(float(differences.mean()), float(low), float(high)), p)
+    sums, _ = _patient_sums(differences, patients)
+    return Difference(bootstrap_mean(differences, patients, rng), _sign_flip_p(sums, rng))
 
 
-def _resampled_means(
-    values: NDArray[np.float64], patients: NDArray[np.str_], rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Means over ``RESAMPLES`` draws of patients with replacement, (RESAMPLES,)."""
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Two-sided p values corrected for their number (Holm 1979), in the given order."""
+    order = np.argsort(p_values, kind="stable")
+    factors = np.arange(len(p_values), 0, -1)
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(np.maximum.accumulate(factors * np.asarray(p_values)[order]), 1)
+    return [float(p) for p in corrected]
+
+
+def _patient_sums(
+    values: NDArray[np.float64], patients: NDArray[np.str_]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Sum of values and number of slices of each patient, (patients,) each."""
     _, owner = np.unique(patients, return_inverse=True)
-    sums, counts = np.bincount(owner, values), np.bincount(owner)
-    draws = rng.integers(0, len(counts), (RESAMPLES, len(counts)))
-    return sums[draws].sum(1) / counts[draws].sum(1)
+    return np.bincount(owner, values).astype(np.float64), np.bincount(owner).astype(np.int64)
+
+
+def _sign_flip_p(sums: NDArray[np.float64], rng: np.random.Generator) -> float:
+    """Share of sign patterns over patients whose total is at least as far from zero as the observed one."""
+    exact = len(sums) <= EXACT_PATIENTS
+    if exact:
+        signs = np.array(list(itertools.product((-1, 1), repeat=len(sums))))
+    else:
+        signs = rng.integers(0, 2, (RESAMPLES, len(sums))) * 2 - 1
+    observed = abs(sums.sum())
+    tolerance = 1e-9 * np.abs(sums).sum()  # equal totals summed in another order
+    reached = int((np.abs(signs @ sums) >= observed - tolerance).sum())
+    # the observed pattern is among all patterns, but not among random ones
+    return reached / len(signs) if exact else (reached + 1) / (len(signs) + 1)

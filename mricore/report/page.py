@@ -10,33 +10,19 @@ from typing import Any
 
 import jinja2
 import numpy as np
-from markupsafe import Markup
 from numpy.typing import NDArray
 
-from mricore.report import figures
-from mricore.report.figures import Row
+from mricore.evaluation.protocol import Score
+from mricore.report import tables
+from mricore.report.charts import Chart, curve_chart, interval_chart
+from mricore.report.figures import picture
+from mricore.report.panels import Panel, Row, panels_of
 from mricore.report.reasons import SENTENCES
 
 Picture = NDArray[np.floating]
-LOSSES = (
-    ("loss", (("loss/total", "total"),)),
-    ("DINO", (("loss/dino_global", "global crops"), ("loss/dino_local", "local crops"))),
-    ("iBOT", (("loss/ibot", "masked patches"),)),
-    ("KoLeo", (("loss/koleo", "KoLeo"),)),
-)
-GAUGES = (
-    ("teacher entropy (0 certain, 1 uniform)", (("gauge/teacher_entropy", ""),)),
-    ("prototypes in use (share)", (("gauge/prototype_use", ""),)),
-    ("rank of image tokens (RankMe)", (("gauge/rank", ""),)),
-    ("distance to nearest neighbour", (("gauge/nearest_distance", ""),)),
-    ("student agrees with teacher (share)", (("gauge/agreement", ""),)),
-    ("gradient norm", (("gauge/gradient_norm", ""),)),
-)
-SCHEDULES = (
-    ("learning rate", (("schedule/lr", ""),)),
-    ("teacher momentum", (("schedule/teacher_momentum", ""),)),
-    ("teacher temperature", (("schedule/teacher_temperature", ""),)),
-)
+View = tuple[str, Picture]
+COUNTED = ("files", "series", "volumes", "slices", "exams", "patients")
+CURVES = {"losses": "loss/", "gauges": "gauge/", "schedules": "schedule/", "speed": "progress/slices_per_s"}
 
 
 @dataclass(frozen=True)
@@ -44,8 +30,9 @@ class ReportInputs:
     """Plain data for a page; whatever is empty is left out of it.
 
     ``history`` has one row per step with keys ``step``, ``loss/...``, ``gauge/...``, ``schedule/...``,
-    ``time/...``. ``examples`` are (slice, caption); ``crops`` per slice (caption, pictures with labels);
-    ``features`` (slice, picture before, picture after). ``scores`` are table rows of text.
+    ``time/...`` (seconds). Slices are (h, w), pictures (h, w) or (h, w, 3), in [0, 1]: ``examples`` are
+    (slice, caption); ``crops`` per slice (caption, labelled pictures), small if the label begins with
+    "local"; ``features`` (slice, picture before, picture after). ``timings`` are seconds per stage.
     """
 
     title: str
@@ -53,9 +40,9 @@ class ReportInputs:
     facts: Sequence[tuple[str, str]]
     history: Sequence[Row] = ()
     examples: Sequence[tuple[Picture, str]] = ()
-    crops: Sequence[tuple[str, Sequence[tuple[str, Picture]]]] = ()
+    crops: Sequence[tuple[str, Sequence[View]]] = ()
     features: Sequence[tuple[Picture, Picture, Picture]] = ()
-    scores: Sequence[Mapping[str, str]] = ()
+    scores: Sequence[Score] = ()
     distributions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     funnel: Sequence[Mapping[str, Any]] = ()
     rejected: Sequence[Mapping[str, Any]] = ()
@@ -69,37 +56,32 @@ def render(inputs: ReportInputs) -> str:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters["count"] = lambda value: f"{value:,}" if isinstance(value, int) else value
-    template = environment.from_string(resources.files("mricore.report").joinpath("page.html").read_text())
-    return template.render(
+    environment.filters["count"] = _count
+    source = resources.files("mricore.report").joinpath("page.html").read_text(encoding="utf-8")
+    return environment.from_string(source).render(
         given=inputs,
-        picture=figures.picture,
-        losses=_curves(inputs.history, LOSSES, 2),
-        gauges=_curves(inputs.history, GAUGES, 3),
-        schedules=_curves(inputs.history, SCHEDULES, 3),
-        distributions=Markup(figures.bars(inputs.distributions)) if inputs.distributions else None,  # noqa: S704
-        timing_bar=Markup(figures.stacked_bar(inputs.timings)) if inputs.timings else None,  # noqa: S704
-        step_shares=step_shares(inputs.history),
+        picture=picture,
+        crops=[(caption, *_large_and_small(views)) for caption, views in inputs.crops],
+        curves={name: _curves(inputs.history, prefix) for name, prefix in CURVES.items()},
+        score_rows=[tables.score_row(one) for one in inputs.scores],
+        score_chart=interval_chart(inputs.scores) if any(one.after for one in inputs.scores) else None,
+        distributions=tables.distribution_bars(inputs.distributions),
+        stage_bars=tables.duration_bars(inputs.timings),
+        step_bars=tables.step_bars(inputs.history),
         sentences=SENTENCES,
-        funnel_columns=[
-            name
-            for name in ("files", "series", "volumes", "slices", "exams", "patients")
-            if any(name in row for row in inputs.funnel)
-        ],
-        recipe=json.dumps(inputs.recipe, indent=1),
+        funnel_columns=[name for name in COUNTED if any(name in row for row in inputs.funnel)],
+        recipe=json.dumps(inputs.recipe, indent=2, ensure_ascii=False),
     )
 
 
-def step_shares(history: Sequence[Row]) -> list[tuple[str, str]]:
-    """Mean seconds per step and share of each kind of work, over the rows that tell."""
-    kinds = sorted({key for row in history for key in row if key.startswith("time/")})
-    means = {key: float(np.mean([row[key] for row in history if key in row])) for key in kinds}
-    total = sum(means.values())
-    names = {key: key.removeprefix("time/").removesuffix("_s").replace("_", " ") for key in kinds}
-    return [(names[key], f"{mean:.3f} s, {mean / total:.0%}") for key, mean in means.items() if total]
+def _curves(history: Sequence[Row], prefix: str) -> list[tuple[Panel, Chart]]:
+    return [(panel, curve_chart(history, panel)) for panel in panels_of(history, prefix)]
 
 
-def _curves(history: Sequence[Row], panels: Any, columns: int) -> Markup | None:
-    present = [panel for panel in panels if any(key in row for row in history for key, _ in panel[1])]
-    # our own SVG; the numbers in it come from the run
-    return Markup(figures.curves(history, present, columns)) if present else None  # noqa: S704
+def _large_and_small(views: Sequence[View]) -> tuple[list[View], list[View]]:
+    small = [view for view in views if view[0].startswith("local")]
+    return [view for view in views if not view[0].startswith("local")], small
+
+
+def _count(value: object) -> object:
+    return f"{value:,}" if isinstance(value, int | np.integer) else value

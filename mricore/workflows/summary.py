@@ -14,7 +14,6 @@ from mricore.config.schema import Recipe
 from mricore.data.manifest import Manifest
 from mricore.data.progress import duration
 from mricore.data.stream import FULL_SCALE, Batch, Slices
-from mricore.evaluation.protocol import Score
 from mricore.imaging.intensity import normalize
 from mricore.records import SliceRecord
 from mricore.registry.card import CardFacts, card
@@ -89,7 +88,7 @@ def page(
             examples=[(normalize(one, "slice"), _caption(one)) for one in judgement.samples[:PICTURES]],
             crops=_crops(recipe, judgement.samples[:CROPPED]),
             features=judgement.features,
-            scores=[_score_row(score) for score in judgement.scores],
+            scores=judgement.scores,
             distributions=manifest.distributions,
             funnel=manifest.funnel,
             rejected=manifest.rejected,
@@ -138,25 +137,6 @@ def _commands(version: Version) -> list[tuple[str, str]]:
 
 def _caption(record: SliceRecord) -> str:
     return ", ".join((record.location, record.sequence, record.plane, record.vendor))
-
-
-def _score_row(score: Score) -> dict[str, str]:
-    if score.after is None or score.chance is None:
-        row = {"task": score.task, "before": "", "after": score.note, "difference": "", "p": "", "chance": ""}
-    else:
-        row = {
-            "task": score.task,
-            "before": str(score.before),
-            "after": str(score.after),
-            "difference": str(score.difference.interval) if score.difference else "",
-            "p": f"{score.difference.p:.3g}" if score.difference else "",
-            "chance": f"{score.chance:.3f}",
-        }
-    return row | {
-        "classes": f"{score.classes}",
-        "slices": f"{score.slices:,}",
-        "patients": f"{score.patients:,}",
-    }
 
 
 def _crops(

@@ -1,119 +1,89 @@
-"""k-NN, intervals and pictures: against a slow reference, and with controls that must fail."""
-
-import math
+"""The judgement of an encoder: finds what is there, and says what it could not judge."""
 
 import numpy as np
 import pytest
 
-from mricore.evaluation.knn import knn_predictions
-from mricore.evaluation.pca import pca_pictures
 from mricore.evaluation.protocol import LabelledSlices, embed_slices, judge
-from mricore.evaluation.statistics import bootstrap_mean, paired_difference
 
 
-def world(rng, patients=12, each=10, classes=3, signal=3.0):
-    """Features with a class direction; labels belong to patients."""
-    owner = np.repeat(np.arange(patients), each)
-    labels = np.array([f"c{p % classes}" for p in owner])
-    features = rng.normal(size=(len(owner), 8)).astype(np.float32)
-    for k in range(classes):
-        features[labels == f"c{k}", k] += signal
-    return features, labels, np.array([f"p{p}" for p in owner])
+def judged(features, patients, before=None, **labels):
+    return judge(LabelledSlices([], patients, labels), features, before, seed=0)
 
 
-@pytest.mark.numerics
-def test_knn_equals_a_slow_vote():
-    features, labels, patients = world(np.random.default_rng(0), signal=1.0)
-    got = knn_predictions(features, labels, patients, 5, 0.1)
-    for i in range(len(labels)):
-        ranked = []
-        for j in range(len(labels)):
-            if patients[j] != patients[i]:
-                a, b = features[i].astype(float), features[j].astype(float)
-                ranked.append((float(a @ b) / math.sqrt(float(a @ a) * float(b @ b)), labels[j]))
-        votes = {}
-        for cosine, label in sorted(ranked, reverse=True)[:5]:
-            votes[label] = votes.get(label, 0) + math.exp(cosine / 0.1)
-        assert got[i] == max(votes, key=votes.get)
-
-
-def test_slices_of_the_own_patient_never_help():
-    rng = np.random.default_rng(1)
-    _, labels, patients = world(rng)
-    same = {patient: rng.normal(size=8) for patient in set(patients)}
-    features = np.array(
-        [same[patient] for patient in patients], np.float32
-    )  # knows the patient, nothing else
-    shuffled = rng.permutation(np.unique(labels))[rng.integers(0, 3, 12)]
-    labels = np.repeat(shuffled, 10)
-    assert (knn_predictions(features, labels, patients) == labels).mean() < 0.75
-
-
-def test_informative_features_score_and_shuffled_labels_do_not():
+def test_informative_features_score_and_noise_does_not(world):
     rng = np.random.default_rng(2)
     features, labels, patients = world(rng)
     noise = rng.normal(size=features.shape).astype(np.float32)
-    slices = LabelledSlices([], patients, {"class": labels, "shuffled": rng.permutation(labels)})
-    found, shuffled = judge(slices, features, noise, seed=0)
+    (found,) = judged(features, patients, noise, kind=labels)
     assert found.after.value > 0.85
+    assert found.before.value < found.chance + 0.1
     assert found.difference.interval.low > 0.3
+    assert found.difference.interval.value == pytest.approx(found.after.value - found.before.value)
     assert 0 < found.difference.p < 0.01
-    assert shuffled.after.low < shuffled.chance + 0.05
+    assert (found.slices, found.patients, found.classes) == (120, 12, 3)
+    assert found.chance == pytest.approx(1 / 3)
     assert "k-NN accuracy" in str(found)
 
 
-def test_tasks_that_cannot_be_judged_say_why():
+def test_shuffled_labels_score_at_chance(world):
+    rng = np.random.default_rng(3)
+    features, labels, patients = world(rng, patients=30)
+    (shuffled,) = judged(features, patients, kind=rng.permutation(labels))
+    assert abs(shuffled.after.value - 1 / 3) < 0.09  # standard error 0.027
+
+
+def test_p_values_are_corrected_for_the_number_of_tasks(world):
+    rng = np.random.default_rng(4)
+    features, labels, patients = world(rng, signal=0.8)
+    noise = rng.normal(size=features.shape).astype(np.float32)
+    (alone,) = judged(features, patients, noise, kind=labels)
+    several = judged(features, patients, noise, kind=labels, again=labels, thrice=labels)
+    assert 0 < alone.difference.p < 0.1
+    assert [one.difference.p for one in several] == pytest.approx([3 * alone.difference.p] * 3)
+
+
+def test_tasks_that_cannot_be_judged_say_why(world):
     features, labels, patients = world(np.random.default_rng(3))
-    alone = np.where(patients == "p0", "rare", "common")
-    scores = judge(
-        LabelledSlices([], patients, {"rare": alone, "none": np.full(len(labels), "unknown")}),
-        features,
-        None,
-        0,
-    )
+    rare = np.where(patients == "p0", "rare", "common")
+    scores = judged(features, patients, rare=rare, none=np.full(len(labels), "unknown"))
     assert [score.after for score in scores] == [None, None]
     assert "only one class" in str(scores[0])
+    assert "rare (10)" in str(scores[0])
     assert "no class" in str(scores[1])
+    assert "120 slices of unknown class" in str(scores[1])
 
 
-def test_intervals_cover_the_truth_and_know_that_slices_are_not_independent():
-    rng = np.random.default_rng(4)
-    covered = 0
-    for trial in range(100):
-        effect = np.repeat(rng.normal(size=20), 15)
-        values = effect + rng.normal(size=300) * 0.3
-        patients = np.repeat(np.arange(20), 15).astype(str)
-        interval = bootstrap_mean(values, patients, np.random.default_rng(trial))
-        covered += interval.low <= 0 <= interval.high
-    assert 84 <= covered <= 99
+def test_slices_that_cannot_be_judged_are_counted_and_can_still_mislead(world):
+    features, labels, patients = world(np.random.default_rng(5))
+    alone = labels.astype("<U8")
+    alone[patients == "p0"] = "wrist"
+    alone[patients == "p1"] = "unknown"
+    (score,) = judged(features, patients, kind=alone)
+    assert "wrist (10), seen in one patient only" in score.note
+    assert "10 slices of unknown class" in score.note
+    assert score.note in str(score)
+    assert (score.slices, score.patients, score.classes) == (100, 10, 3)
+    p0, p3 = patients == "p0", patients == "p3"
+    features[p3] = features[p3][0]
+    before = judged(features, patients, kind=alone)[0].after.value
+    features[p0] = features[p3]  # the wrist looks like p3 and takes all ten votes
+    assert judged(features, patients, kind=alone)[0].after.value < before
 
 
-def test_a_paired_test_finds_a_planted_gain_and_not_noise():
-    rng = np.random.default_rng(5)
-    patients = np.repeat(np.arange(15), 10).astype(str)
-    base = rng.random(150)
-    gain = paired_difference(base, base + 0.1 + rng.normal(0, 0.05, 150), patients, np.random.default_rng(0))
-    noise = paired_difference(base, base + rng.normal(0, 0.05, 150), patients, np.random.default_rng(0))
-    assert gain.p < 0.01
-    assert gain.interval.low > 0.05
-    assert noise.p > 0.05
+def test_few_patients_are_mentioned(world):
+    few = world(np.random.default_rng(6), patients=6)
+    many = world(np.random.default_rng(6), patients=24)
+    assert "only 6 patients" in judged(few[0], few[2], kind=few[1])[0].note
+    assert judged(many[0], many[2], kind=many[1])[0].note == ""
+
+
+def test_an_encoder_that_gives_nan_is_not_judged(world):
+    features, labels, patients = world(np.random.default_rng(7))
+    with pytest.raises(ValueError, match="finite"):
+        judged(features * np.float32("nan"), patients, kind=labels)
 
 
 def test_ragged_slices_keep_their_order():
     images = [np.full((4 + n % 2, 5), n, np.float32) for n in range(6)]
     got = embed_slices(lambda batch: np.asarray(batch).mean((1, 2))[:, None].astype(np.float32), images)
     np.testing.assert_array_equal(got[:, 0], np.arange(6))
-
-
-def test_pictures_show_planted_components_on_a_black_background():
-    rng = np.random.default_rng(6)
-    planted = rng.random((2, 5, 6, 3)) * [4, 2, 1]
-    basis = np.linalg.qr(rng.normal(size=(10, 3)))[0].T
-    dense = (planted @ basis).astype(np.float32)
-    foreground = rng.random((2, 5, 6)) < 0.8
-    pictures = pca_pictures(dense, foreground)
-    assert pictures.shape == (2, 5, 6, 3)
-    assert (pictures[~foreground] == 0).all()
-    assert abs(np.corrcoef(pictures[foreground][:, 0], planted[foreground][:, 0])[0, 1]) > 0.95
-    np.testing.assert_array_equal(pictures, pca_pictures(dense, foreground))
-    assert (pca_pictures(dense, np.zeros_like(foreground)) == 0).all()

@@ -1,0 +1,111 @@
+"""Rows of the report's tables, from counts, seconds and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mricore.data.progress import duration
+from mricore.evaluation.protocol import Score
+from mricore.report.charts import MINUS
+from mricore.report.panels import Row
+
+MOST_BARS = 12
+UNKNOWN = "unknown"
+HEADINGS = {
+    "location": "Body location",
+    "sequence": "Sequence",
+    "vendor": "Vendor",
+    "plane": "Plane",
+    "field_strength": "Field strength",
+}
+WORK = {
+    "data_wait": "waiting for data",
+    "views": "crops and masks",
+    "step": "forward, backward, update",
+    "checkpoint": "checkpoint",
+}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A row with a bar: ``length`` is in percent of the longest, ``share`` of the sum."""
+
+    name: str
+    value: str
+    length: float
+    share: str
+
+
+def distribution_bars(distributions: Mapping[str, Mapping[str, int]]) -> list[tuple[str, list[Bar]]]:
+    """Heading and bars of each attribute that has counts, in the order of the paper's Fig. 1b."""
+    ranks = {name: rank for rank, name in enumerate(HEADINGS)}
+    ordered = sorted(distributions, key=lambda name: ranks.get(name, len(ranks)))
+    words = {name: HEADINGS.get(name, name.replace("_", " ").capitalize()) for name in ordered}
+    return [(words[name], count_bars(distributions[name])) for name in ordered if distributions[name]]
+
+
+def count_bars(counts: Mapping[str, int]) -> list[Bar]:
+    """Bars of slices by category: largest first, "unknown" last, rare ones together."""
+    ranked = sorted(counts.items(), key=lambda item: (item[0] == UNKNOWN, -item[1], item[0]))
+    shown, rest = ranked, ranked[MOST_BARS:]
+    if len(rest) > 1:
+        shown = [*ranked[:MOST_BARS], (f"{len(rest)} others", sum(count for _, count in rest))]
+    return _bars([(name.replace("_", " "), count, f"{count:,}") for name, count in shown])
+
+
+def duration_bars(seconds: Mapping[str, float]) -> list[Bar]:
+    """Bars of the wall time of each stage."""
+    return _bars([(name, spent, duration(spent)) for name, spent in seconds.items()])
+
+
+def step_bars(history: Sequence[Row]) -> list[Bar]:
+    """Bars of the mean time of each kind of work in a step (metrics "time/KIND_s"), in the order of work."""
+    found = {key for row in history for key in row if key.startswith("time/")}
+    known = [f"time/{kind}_s" for kind in WORK if f"time/{kind}_s" in found]
+    means = {}
+    for key in known + sorted(found - set(known)):
+        kind = key.removeprefix("time/").removesuffix("_s")
+        mean = float(np.mean([row[key] for row in history if key in row]))
+        means[WORK.get(kind, kind.replace("_", " "))] = mean
+    return _bars([(words, mean, f"{mean:.3f} s") for words, mean in means.items()])
+
+
+def score_row(score: Score) -> dict[str, str]:
+    """A score as cells of text; a task that was not judged has its reason under "note"."""
+    row = {
+        "task": score.task,
+        "classes": f"{score.classes:,}",
+        "slices": f"{score.slices:,}",
+        "patients": f"{score.patients:,}",
+        "chance": "" if score.chance is None else f"{score.chance:.3f}",
+        "before": str(score.before or ""),
+        "after": str(score.after or "not judged"),
+        "difference": "",
+        "p": "",
+        "note": score.note,
+    }
+    if score.difference:
+        difference = score.difference.interval
+        row["difference"] = (
+            f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]".replace("-", MINUS)
+        )
+        row["p"] = "< 0.001" if score.difference.p < 0.001 else f"{score.difference.p:.3f}"
+    return row
+
+
+def _bars(rows: Sequence[tuple[str, float, str]]) -> list[Bar]:
+    total = sum(value for _, value, _ in rows)
+    longest = max((value for _, value, _ in rows), default=0)
+    if not total:
+        return [Bar(name, text, 0.0, "") for name, _, text in rows]
+    return [
+        Bar(name, text, round(100 * value / longest, 1), _percent(value / total))
+        for name, value, text in rows
+    ]
+
+
+def _percent(share: float) -> str:
+    return "< 1%" if 0 < share < 0.005 else f"{share:.0%}"
