@@ -142,18 +142,25 @@ def progress_lines(tracked: Tracked, interval: float = 3.0) -> Iterator[None]:
 
 
 def _follow(tracked: Tracked, done: threading.Event, interval: float) -> None:
+    """Print a line whenever the step has changed; what an interrupted process logged is no news."""
     progress: Progress | None = None
-    shown = -1
+    shown = _latest(tracked).get("progress/step", -1.0)
     finished = False
     while not finished:
         finished = done.wait(interval)
-        try:
-            metrics = tracked.client.get_run(tracked.run_id).data.metrics
-        except MlflowException:
-            continue  # a busy server; the next look will tell
-        step, total = int(metrics.get("progress/step", -1)), int(metrics.get("progress/total", 0))
-        if step <= shown or not total:
+        metrics = _latest(tracked)
+        step = metrics.get("progress/step", shown)
+        if step == shown or "progress/total" not in metrics:
             continue
-        progress = progress or Progress("training", total, "steps", interval=0.0, first=step)
-        progress.update(step, f"loss {metrics.get('loss/total', float('nan')):.3f}")
+        total = int(metrics["progress/total"])
+        progress = progress or Progress("training", total, "steps", interval=0.0, first=int(step))
+        progress.update(int(step), f"loss {metrics.get('loss/total', float('nan')):.3f}")
         shown = step
+
+
+def _latest(tracked: Tracked) -> dict[str, float]:
+    """The last value of every metric; empty if the server is busy, as the next look will tell."""
+    try:
+        return dict(tracked.client.get_run(tracked.run_id).data.metrics)
+    except MlflowException:
+        return {}
