@@ -22,7 +22,7 @@ ONLY_IN = {
     "mlflow": {"training", "registry"},
     "torch": {"augment", "model", "objective", "evaluation", "training", "data", "workflows"},
     "torchvision": set(),
-    "segment_anything": set(),
+    "segment_anything": {"model"},
     "pydicom": {"imaging"},
     "boto3": set(),
 }

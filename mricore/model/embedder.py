@@ -20,6 +20,7 @@ from mricore.errors import UserError
 from mricore.model.image_token import ImageToken
 from mricore.model.network import InputNorm, Network
 from mricore.model.sam_encoder import SamEncoder
+from mricore.model.segment_anything_class import as_segment_anything
 from mricore.model.weights import load_strictly, read_tensors, write_tensors
 
 SETTINGS = "embedder.json"
@@ -84,6 +85,13 @@ class Embedder(nn.Module):
             "model": self.settings.model_dump(mode="json"),
         }
         (folder / SETTINGS).write_text(json.dumps(document, indent=1) + "\n")
+
+    def as_segment_anything(self) -> nn.Module:
+        """A copy of the encoder as ``segment_anything.modeling.ImageEncoderViT``, for SAM's decoder.
+
+        Like any SAM encoder it takes normalised images (B, 3, H, W) of its native size alone.
+        """
+        return as_segment_anything(self.encoder, self.settings)
 
     def forward(self, images: ArrayLike | Tensor) -> NDArray[np.float32]:
         """Embed slices (N, H, W), (N, 1, H, W) or (H, W) of any numeric type: (N, dim) float32.

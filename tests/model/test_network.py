@@ -83,6 +83,23 @@ def test_a_sam_checkpoint_loads_with_its_decoder_dropped_by_name(tmp_path):
         torch.testing.assert_close(encoder.to_neck(encoder(images)), reference(images), atol=1e-5, rtol=0)
 
 
+@pytest.mark.numerics
+def test_an_encoder_becomes_the_class_of_segment_anything():
+    """Every tensor is copied, and both give the same features at the native size."""
+    embedder = Embedder.from_network(network(), MODEL, 32)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in embedder.encoder.parameters():  # relative positions start at zero
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    twin = embedder.as_segment_anything()
+    assert type(twin).__module__ == "segment_anything.modeling.image_encoder"
+    assert not any(parameter.requires_grad for parameter in twin.parameters())
+    images = torch.rand(2, 32, 32, generator=generator)
+    images[:, 0, 0], images[:, 0, 1] = 0, 1  # so that min-max changes nothing
+    expected = embedder.neck(images)
+    np.testing.assert_allclose(twin(embedder.input_norm(images[:, None])).numpy(), expected, atol=1e-5)
+
+
 class Trap:
     def __reduce__(self):
         return (pytest.fail, ("a pickle was executed",))
