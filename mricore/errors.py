@@ -1,8 +1,8 @@
 """The two ways a run can fail: the user's input is wrong, or we are."""
 
 EXIT_DONE = 0
-EXIT_FAULT = 1
 EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
 
 
 class UserError(Exception):

@@ -49,15 +49,6 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True)
-class Rejected:
-    """A count of things left out at one level for one reason."""
-
-    level: Level
-    reason: Reason
-    count: int
-
-
-@dataclass(frozen=True)
 class Intensity:
     """Statistics of real intensities (slope * stored + intercept) of one slice or one volume."""
 

@@ -14,7 +14,7 @@ LAYERS = (
     {"model", "augment", "data"},
     {"imaging"},
     {"config"},
-    {"records", "errors"},
+    {"records", "errors", "revision"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 ONLY_IN = {

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from mricore.config.recipes import RECIPES
 from mricore.workflows.ablate import AblationRequest, ablate, parse_arms
-from mricore.workflows.entry import add_setting_arguments, run
+from mricore.workflows.entry import add_setting_arguments, run, whole_number
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -28,7 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--out", metavar="URI", help="where datasets and runs go (default: outputs/)")
     parser.add_argument(
-        "--max-concurrent", type=int, default=1, metavar="N", help="trainings at once (default: 1)"
+        "--max-concurrent",
+        type=whole_number(1),
+        default=1,
+        metavar="N",
+        help="trainings at once (default: 1)",
     )
     add_setting_arguments(parser)
     options = parser.parse_args(arguments)

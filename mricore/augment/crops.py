@@ -2,8 +2,8 @@
 
 Crop, antialiased resize, flip and Gaussian blur are linear and separable, so each view is
 R X C^T with a row matrix R and a column matrix C per slice; this works for ragged sizes in one batch, on
-any device. Brightness and contrast come after the blur although DINOv2 has them before: both commute, as
-the blur's kernel sums to one. The colour operations of DINOv2 do nothing on grey images and are absent.
+any device. Brightness and contrast come after the blur although DINOv2 has them before: as the blur's kernel
+sums to one, they commute up to clamping. What differs from DINOv2 on purpose: docs/decisions/0006-views.md.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ of the whole run, so that a recipe keeps its shape when its length changes.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 
 class Frozen(BaseModel):
@@ -17,10 +17,26 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _ascending(values: tuple[float, float]) -> tuple[float, float]:
+    if values[0] > values[1]:
+        raise ValueError(f"the first of {list(values)} must not be above the second")
+    return values
+
+
+ShareRange = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
+Positive = Annotated[float, Field(gt=0)]
+PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_ascending)]
+Moment = Annotated[float, Field(ge=0, lt=1)]
+
+
 class Curation(Frozen):
     """What enters a dataset (paper section 4.1) and how it is stored."""
 
-    seed: int = 0
+    seed: Seed = 0
     exclude_locations: tuple[str, ...] = ("brain", "head", "face", "neck", "cervical_spine")
     """Anatomy that shows a face; see ``mricore.imaging.anatomy`` for the vocabulary."""
     unknown_location: Literal["exclude", "include"] = "exclude"
@@ -36,12 +52,15 @@ class Curation(Frozen):
     slices_per_row_group: int = Field(32, ge=1)
 
 
+Normalization = Literal["slice", "volume", "percentile"]
+
+
 class Data(Frozen):
     """How slices travel from shards to a training worker."""
 
     source: Literal["ray", "in_process"] = "ray"
     """Ray Data, or a thread of the worker; the order of slices is the same."""
-    normalization: Literal["slice", "volume", "percentile"] = "slice"
+    normalization: Normalization = "slice"
     """Min-max over the slice (winner of paper section 2.1.1), over the volume, or 0.5-99.5% of the slice."""
     replacement: bool = False
     """Draw with replacement: the paper's losing ablation arm."""
@@ -64,7 +83,6 @@ class Model(Frozen):
     native_grid: int = Field(64, ge=1)
     """Side of the position master in tokens: 64 is SAM's 1024 px / 16 px."""
     neck_dim: int = Field(256, ge=1)
-    drop_path: float = Field(0.0, ge=0.0, lt=1.0)
     attention: Literal["sdpa", "xformers"] = "sdpa"
     """Attention backend. xformers needs a CUDA device; nothing falls back."""
 
@@ -90,23 +108,23 @@ class Augment(Frozen):
     """Two global and some local crops per slice, and the block masks of iBOT."""
 
     global_size: int = Field(224, ge=8)
-    global_scale: tuple[float, float] = (0.32, 1.0)
+    global_scale: ShareRange = (0.32, 1.0)
     local_size: int = Field(96, ge=8)
-    local_scale: tuple[float, float] = (0.05, 0.32)
+    local_scale: ShareRange = (0.05, 0.32)
     local_crops: int = Field(8, ge=0)
-    ratio: tuple[float, float] = (0.75, 4.0 / 3.0)
+    ratio: PositiveRange = (0.75, 4.0 / 3.0)
     flip_probability: float = Field(0.5, ge=0, le=1)
     jitter_probability: float = Field(0.8, ge=0, le=1)
     brightness: float = Field(0.4, ge=0, lt=1)
     contrast: float = Field(0.4, ge=0, lt=1)
     gamma: float = Field(0.2, ge=0, lt=1)
     """Exponent drawn log-uniformly from [1 - gamma, 1 / (1 - gamma)]."""
-    blur_probability: tuple[float, float, float] = (1.0, 0.1, 0.5)
+    blur_probability: tuple[Share, Share, Share] = (1.0, 0.1, 0.5)
     """For global crop 1, global crop 2 and local crops (the intended values of DINOv2)."""
-    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    blur_sigma: PositiveRange = (0.1, 2.0)
     mask_probability: float = Field(0.5, ge=0, le=1)
     """Fraction of global crops that are masked."""
-    mask_ratio: tuple[float, float] = (0.1, 0.5)
+    mask_ratio: ShareRange = (0.1, 0.5)
 
 
 class Objective(Frozen):
@@ -134,7 +152,7 @@ class Optimizer(Frozen):
     warmup_fraction: float = Field(0.1, ge=0, le=1)
     weight_decay: float = Field(0.04, ge=0)
     weight_decay_end: float = Field(0.4, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Moment, Moment] = (0.9, 0.999)
     layer_decay: float = Field(0.9, gt=0, le=1)
     patch_embed_lr_scale: float = Field(0.2, ge=0)
     freeze_prototypes_fraction: float = Field(0.01, ge=0, le=1)
@@ -146,7 +164,7 @@ class Train(Frozen):
 
     epochs: int = Field(4, ge=1)
     batch_size: int = Field(512, ge=1)
-    """Slices per step over all workers."""
+    """Slices per step over all workers; up to ``data.lanes`` more where lanes are of unequal length."""
     workers: int = Field(4, ge=1)
     cpus_per_worker: float = Field(1.0, gt=0)
     gpu: bool = True
@@ -172,7 +190,7 @@ class Recipe(Frozen):
     """Everything that decides a run; stored with each checkpoint, run and model version."""
 
     name: str
-    seed: int = 0
+    seed: Seed = 0
     curation: Curation = Curation()
     data: Data = Data()
     model: Model = Model()
@@ -192,6 +210,8 @@ class Recipe(Frozen):
             raise ValueError(
                 f"train.batch_size {self.train.batch_size} must be a multiple of data.lanes {self.data.lanes}"
             )
+        if self.model.attention == "xformers" and not self.train.gpu:
+            raise ValueError("model.attention=xformers needs train.gpu=true")
         if self.data.lanes % self.train.workers:
             raise ValueError(
                 f"data.lanes {self.data.lanes} must be a multiple of train.workers {self.train.workers}"

@@ -20,9 +20,10 @@ from mricore.config.schema import Curation
 from mricore.data import passes
 from mricore.data.manifest import Manifest, has_manifest, read_manifest, write_manifest
 from mricore.data.passes import SliceTask
-from mricore.data.shards import Shard
+from mricore.data.shards import SHARDS, Shard
 from mricore.data.storage import Place, StoredFile
 from mricore.errors import UserError
+from mricore.imaging.anatomy import LOCATIONS
 from mricore.imaging.deidentify import Pseudonymizer
 from mricore.imaging.headers import FrameHeader, frame_reason
 from mricore.imaging.selection import select_series
@@ -34,24 +35,33 @@ DECODERS = ("pydicom", "python-gdcm", "pyjpegls", "pylibjpeg", "pylibjpeg-openjp
 
 
 def curate(
-    source: Place, destination: Place, policy: Curation, key: bytes, *, generated_phantoms: bool = False
+    source: Place,
+    files: Sequence[StoredFile],
+    destination: Place,
+    policy: Curation,
+    key: bytes,
+    *,
+    generated_phantoms: bool = False,
 ) -> Manifest:
-    """Curate ``source`` into ``destination`` and return the manifest; needs a Ray session.
+    """Curate the ``files`` of ``source`` into ``destination``, return the manifest; needs a Ray session.
 
     A destination that already holds exactly this source under this policy is returned as it is; an
-    interrupted curation starts again and overwrites its own unfinished shards.
+    interrupted curation starts again, after its unfinished shards have been removed.
 
     Raises:
-        UserError: source and destination overlap, the source has no usable MR, or the destination
-            holds another dataset.
+        UserError: source and destination overlap, the source has no usable MR or can no longer be
+            reached, the destination may not be written or holds another dataset, or the policy names
+            an unknown location.
     """
     _refuse_overlap(source, destination)
-    files = source.files()
+    _check_policy(policy)
     fingerprint = source_fingerprint(files, policy, key)
     if has_manifest(destination):
         return _same_dataset(destination, fingerprint)
     if not files:
         raise UserError(f"no files below {source.uri}", "give the folder that contains the DICOM files")
+    destination.require_writable()
+    destination.remove(SHARDS)
     pseudonymizer = Pseudonymizer(key)
     tally: Tally = Counter()
     funnel = [_funnel_row("files found", [], files=len(files))]
@@ -176,6 +186,16 @@ def _summary(tally: Tally) -> str:
     for (_, reason), count in tally.items():
         counts[reason] += count
     return ", ".join(f"{count} {reason}" for reason, count in counts.most_common()) or "nothing"
+
+
+def _check_policy(policy: Curation) -> None:
+    """A mistyped location would exclude nothing, and let faces in."""
+    unknown = sorted(set(policy.exclude_locations) - set(LOCATIONS))
+    if unknown:
+        raise UserError(
+            f"curation.exclude_locations has the unknown location {unknown[0]!r}",
+            f"valid names: {', '.join(LOCATIONS)}",
+        )
 
 
 def _refuse_overlap(source: Place, destination: Place) -> None:

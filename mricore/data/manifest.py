@@ -64,7 +64,7 @@ def read_manifest(dataset: Place) -> Manifest:
     """Read and check a manifest.
 
     Raises:
-        UserError: it is missing, of another format, or was changed by hand.
+        UserError: it is missing, damaged, of another format, or its list of shards is not the one written.
     """
     try:
         document = json.loads(dataset.read_bytes(MANIFEST))

@@ -6,17 +6,16 @@ cluster for the length of the job and are never written or printed.
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Iterator, Sequence
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import ray
 
 from mricore.data.progress import Progress
-from mricore.data.shards import Shard, write_shard
+from mricore.data.shards import SHARDS, Shard, write_shard
 from mricore.data.storage import Place, StoredFile
+from mricore.data.tasks import stream
 from mricore.errors import UserError
 from mricore.imaging.anatomy import locate
 from mricore.imaging.deidentify import Pseudonymizer, slice_record
@@ -58,7 +57,7 @@ def read_headers(source: Place, files: Sequence[StoredFile]) -> list[FrameHeader
     ]
     progress = Progress("indexing", len(files), "files")
     found: list[FrameHeader | Reason] = []
-    for part in _stream(lambda paths: [_header(source, path) for path in paths], chunks):
+    for part in stream(lambda paths: [_header(source, path) for path in paths], chunks):
         found.extend(part)
         progress.update(len(found))
     return found
@@ -71,7 +70,7 @@ def measure_volumes(
     chunks = [volumes[i : i + VOLUMES_PER_TASK] for i in range(0, len(volumes), VOLUMES_PER_TASK)]
     progress = Progress("measuring", len(volumes), "volumes")
     measured: list[MeasuredVolume] = []
-    for part in _stream(
+    for part in stream(
         lambda chunk: [measure_one(source, volume, pseudonymizer) for volume in chunk], chunks
     ):
         measured.extend(part)
@@ -90,12 +89,12 @@ def write_shards(
     def write(numbered: tuple[int, Sequence[SliceTask]]) -> Shard:
         number, slices = numbered
         records = [replace(task.record, pixels=_pixels(source, task.path)) for task in slices]
-        return write_shard(target, f"shards/{number:06d}.parquet", records, rows_per_group)
+        return write_shard(target, f"{SHARDS}/{number:06d}.parquet", records, rows_per_group)
 
     progress = Progress("writing", sum(len(slices) for slices in tasks), "slices")
     shards: list[Shard] = []
     done = 0
-    for shard in _stream(write, list(enumerate(tasks))):
+    for shard in stream(write, list(enumerate(tasks))):
         shards.append(shard)
         done += sum(shard.row_groups)
         progress.update(done)
@@ -103,12 +102,17 @@ def write_shards(
 
 
 def measure_one(source: Place, volume: Volume, pseudonymizer: Pseudonymizer) -> MeasuredVolume:
-    """Decode a volume; one undecodable slice rejects it, since a gap would remain."""
+    """Decode a volume; one undecodable slice rejects it, since a gap would remain.
+
+    Raises:
+        UserError: the source can no longer be reached.
+    """
     try:
         decoded = [(_pixels(source, frame.uri), frame.slope, frame.intercept) for frame in volume.frames]
     except UnreadablePixelsError as error:
         return MeasuredVolume((), 0, error.reason)
     except UserError:
+        source.require()
         return MeasuredVolume((), 0, Reason.UNREADABLE_PIXELS)
     whole = measure_volume(decoded)
     location, sequence = locate(volume.frames[0]).value, sequence_type(volume.frames[0]).value
@@ -124,28 +128,15 @@ def measure_one(source: Place, volume: Volume, pseudonymizer: Pseudonymizer) -> 
 
 
 def _pixels(source: Place, path: str) -> Pixels:
-    with source.reading(path) as stream:
-        return read_pixels(stream)
+    # read as a whole first: what a codec raises on damaged bytes must not look like an outage
+    return read_pixels(io.BytesIO(source.read_bytes(path)))
 
 
 def _header(source: Place, path: str) -> FrameHeader | Reason:
+    """A file is to blame only as long as its source can be reached: an outage must not pass for a reject."""
     try:
-        with source.reading(path) as stream:
-            return read_header(stream, path)
-    except (UserError, OSError):
+        with source.reading(path) as file:
+            return read_header(file, path)
+    except UserError:
+        source.require()
         return Reason.UNREADABLE_HEADER
-
-
-def _stream(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-    """Apply ``function`` to each item in a Ray task; results in the order of the items."""
-    if not items:
-        return
-
-    def work(batch: dict[str, Any]) -> dict[str, Any]:
-        return {"result": [pickle.dumps(function(pickle.loads(item))) for item in batch["item"]]}  # noqa: S301
-
-    rows = [{"item": pickle.dumps(item)} for item in items]
-    dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(work, batch_size=1)
-    dataset.context.execution_options.preserve_order = True
-    for row in dataset.iter_rows():
-        yield pickle.loads(row["result"])  # noqa: S301 - our own bytes, never a file's

@@ -6,7 +6,8 @@ windows of ``window_steps`` steps. Rank r of W reads lanes r, r + W, ...: the sa
 W that divides the lanes, and a rank touches only its own part of the data.
 
 Every row is fed exactly once per epoch. There is no short last batch: N rows are spread over
-ceil(N / batch_size) steps as evenly as integers allow.
+ceil(N / batch_size) steps as evenly as integers allow, so a batch has at most one row per lane more than
+asked for. A dataset of hardly more rows than lanes takes fewer steps, so that every lane feeds every step.
 """
 
 from __future__ import annotations

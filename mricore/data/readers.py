@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import ray
 
 from mricore.config.schema import Data
+from mricore.data import tasks
 from mricore.data.manifest import Manifest
 from mricore.data.plan import Window
 from mricore.data.storage import Place
@@ -49,17 +48,9 @@ def _ray_reader(
     Tasks ask for no CPU and run one at a time per worker, because training workers may hold every CPU
     of a small machine and a task that asks for one would then wait for ever (measured: docs/log.md).
     """
-    if not windows:
-        return
-
-    def fetch(batch: dict[str, Any]) -> dict[str, Any]:
-        loaded = [pickle.loads(item) for item in batch["window"]]  # noqa: S301 - our own bytes
-        return {"slices": [pickle.dumps(read_window(dataset, groups, settings, window)) for window in loaded]}
-
-    rows = [{"window": pickle.dumps(window)} for window in windows]
-    stream = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        fetch, batch_size=1, num_cpus=0, compute=ray.data.TaskPoolStrategy(size=1)
+    return tasks.stream(
+        lambda window: read_window(dataset, groups, settings, window),
+        windows,
+        num_cpus=0,
+        compute=ray.data.TaskPoolStrategy(size=1),
     )
-    stream.context.execution_options.preserve_order = True
-    for row in stream.iter_rows():
-        yield pickle.loads(row["slices"])  # noqa: S301 - our own bytes

@@ -10,12 +10,15 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import fs
 
 from mricore.data import codec
 from mricore.data.storage import Place, readable_errors
 from mricore.errors import UserError
 from mricore.records import Intensity, SliceRecord
 
+SHARDS = "shards"
+"""The folder of the shards in a dataset."""
 _INTENSITIES = ("slice_intensity", "volume_intensity")
 _PYTHON_TO_ARROW = {"str": pa.string(), "int": pa.int32(), "float": pa.float64()}
 
@@ -56,7 +59,14 @@ def write_shard(target: Place, path: str, records: Sequence[SliceRecord], rows_p
     table = pa.Table.from_pylist([_row(record) for record in records], schema=SCHEMA)
     sink = io.BytesIO()
     # The pixel column is compressed already; dictionary and page compression would only cost time.
-    pq.write_table(table, sink, row_group_size=rows_per_group, compression="none", use_dictionary=False)
+    pq.write_table(
+        table,
+        sink,
+        row_group_size=rows_per_group,
+        compression="none",
+        use_dictionary=False,
+        write_page_checksum=True,
+    )
     content = sink.getvalue()
     target.write_bytes(path, content)
     full, rest = divmod(len(records), rows_per_group)
@@ -72,14 +82,26 @@ def read_rows(dataset: Place, path: str, group: int, rows: Sequence[int]) -> lis
     """
     system, full = dataset.arrow(path)
     try:
-        with readable_errors(dataset.uri), pq.ParquetFile(full, filesystem=system) as file:
-            table = file.read_row_group(group)
+        with readable_errors(dataset.uri):
+            table = _row_group(system, full, group)
         return [_record(row) for row in table.take(pa.array(list(rows), pa.int64())).to_pylist()]
     except (pa.ArrowException, ValueError, KeyError) as error:
         raise UserError(
             f"shard {path} of {dataset.uri} is damaged ({type(error).__name__})",
             "restore it from a copy, or curate into a new destination",
         ) from None
+
+
+def _row_group(system: fs.FileSystem, path: str, group: int) -> pa.Table:
+    """With checksums, as a flipped bit would otherwise decode to other pixels without a word."""
+    try:
+        with pq.ParquetFile(path, filesystem=system, page_checksum_verification=True) as file:
+            return file.read_row_group(group)
+    except OSError as error:
+        # Parquet tells of damage by an OSError as well; those of storage have a number or AWS's code.
+        if error.errno is None and "AWS" not in str(error):
+            raise pa.ArrowInvalid("damaged page") from None
+        raise
 
 
 def _row(record: SliceRecord) -> dict[str, Any]:

@@ -7,6 +7,7 @@ relative and use ``/``.
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from pyarrow import fs
 from mricore.errors import UserError
 
 S3_SCHEME = "s3://"
+_PROBE = ".mricore-write-test"
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,42 @@ class Place:
         with readable_errors(self.uri):
             return bool(system.get_file_info(root).type != fs.FileType.NotFound)
 
+    def require(self) -> None:
+        """Make sure that the place is there and can be reached.
+
+        Raises:
+            UserError: it is not.
+        """
+        if not self.exists():
+            self.files()  # tells what is missing: the bucket or what should be in it
+
+    def require_writable(self) -> None:
+        """Make sure that files can be written here; leaves nothing behind.
+
+        Raises:
+            UserError: they cannot.
+        """
+        if self.is_remote:
+            self.write_bytes(_PROBE, b"")
+            self.remove(_PROBE)
+            return
+        folder = next(one for one in (Path(self.uri), *Path(self.uri).parents) if one.exists())
+        with readable_errors(self.uri):
+            if not folder.is_dir():
+                raise NotADirectoryError
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError
+
+    def remove(self, path: str) -> None:
+        """Remove a file or a folder with all that is in it; nothing happens if there is none."""
+        system, full = self._resolved(path)
+        with readable_errors(self.uri):
+            kind = system.get_file_info(full).type
+            if kind == fs.FileType.Directory:
+                system.delete_dir(full)
+            elif kind == fs.FileType.File:
+                system.delete_file(full)
+
     @contextmanager
     def reading(self, path: str) -> Iterator[BinaryIO]:
         """Open a file for random-access reading.
@@ -112,18 +150,21 @@ class Place:
 
 
 def place(uri: str) -> Place:
-    """A place from what a user typed; local paths become absolute.
+    """A place from what a user typed; local paths become absolute, links and ``..`` are resolved.
 
     Raises:
-        UserError: a scheme other than ``s3://``.
+        UserError: nothing was typed, or a scheme other than ``s3://``.
     """
+    if not uri.strip():
+        raise UserError("an empty address was given", "give a folder or s3://bucket/prefix")
     if uri.startswith(S3_SCHEME):
-        if not uri.removeprefix(S3_SCHEME).strip("/"):
+        parts = [part for part in uri.removeprefix(S3_SCHEME).split("/") if part]
+        if not parts:
             raise UserError(f"{uri!r} names no bucket", "write s3://bucket/prefix")
-        return Place(uri.rstrip("/"))
+        return Place(S3_SCHEME + "/".join(parts))
     if "://" in uri:
         raise UserError(f"{uri!r} is neither a path nor s3://", "give a local folder or s3://bucket/prefix")
-    return Place(str(Path(uri).expanduser().absolute()))
+    return Place(str(Path(uri).expanduser().resolve()))
 
 
 @contextmanager
@@ -135,10 +176,10 @@ def readable_errors(uri: str) -> Iterator[None]:
         raise UserError(f"nothing found at {uri}", "check the path or the bucket name") from None
     except PermissionError:
         raise UserError(f"no permission for {uri}", "check file rights or the AWS_* credentials") from None
-    except NotADirectoryError:
-        raise UserError(f"{uri} is not a folder", "give the folder that contains the files") from None
+    except (NotADirectoryError, FileExistsError):
+        raise UserError(f"{uri} is not a folder", "give a folder") from None
     except OSError as error:
-        if error.errno == 28:
+        if error.errno == errno.ENOSPC:
             raise UserError(
                 f"the disk of {uri} is full", "free some space and run the same command again"
             ) from None

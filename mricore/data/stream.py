@@ -14,12 +14,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mricore.config.schema import Data
+from mricore.config.schema import Data, Normalization
 from mricore.data.manifest import Manifest
 from mricore.data.plan import EpochPlan, Indices, Window
 from mricore.data.shards import read_rows
 from mricore.data.storage import Place
 from mricore.imaging.intensity import normalize
+from mricore.records import SliceRecord
 
 FULL_SCALE = 65535
 Image = NDArray[np.uint16]
@@ -125,6 +126,11 @@ class PlannedSource:
         return Batch(epoch, step, Slices(images, ids), np.concatenate(positions), int(ends[-1]), counts)
 
 
+def image_of(record: SliceRecord, mode: Normalization) -> Image:
+    """A slice as it is fed."""
+    return np.rint(normalize(record, mode) * FULL_SCALE).astype(np.uint16)
+
+
 def read_window(
     dataset: Place, groups: Sequence[tuple[str, int, int]], settings: Data, window: Window
 ) -> Slices:
@@ -142,6 +148,6 @@ def read_window(
         path, index, _ = groups[group]
         records = read_rows(dataset, path, index, [int(window.rows[i]) for i in places])
         for i, record in zip(places, records, strict=True):
-            images[i] = np.rint(normalize(record, settings.normalization) * FULL_SCALE).astype(np.uint16)
+            images[i] = image_of(record, settings.normalization)
             ids[i] = record.slice_id
     return Slices([images[i] for i in range(len(images))], [ids[i] for i in range(len(ids))])

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from mricore.imaging.headers import FrameHeader
-
 Vector = tuple[float, float, float]
 
 OBLIQUE_DEGREES = 35.0
@@ -27,11 +25,6 @@ def plane(orientation: Sequence[float]) -> str:
     cosines = [abs(value) for value in normal(orientation)]
     nearest = max(range(3), key=cosines.__getitem__)
     return PLANES[nearest] if cosines[nearest] >= math.cos(math.radians(OBLIQUE_DEGREES)) else "oblique"
-
-
-def position_along_normal(header: FrameHeader) -> float:
-    """Distance in mm of a slice from the origin along its own normal."""
-    return distance_along(normal(header.orientation), header.position)
 
 
 def distance_along(direction: Vector, position: Sequence[float]) -> float:

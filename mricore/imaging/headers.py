@@ -93,13 +93,19 @@ class FrameHeader:
 
 
 def read_header(stream: BinaryIO, uri: str) -> FrameHeader | Reason:
-    """Read a header without its pixels; never raises for what a file contains."""
+    """Read a header without its pixels; never raises for what a file contains.
+
+    Raises:
+        OSError: the stream itself fails.
+    """
     with quiet_pydicom():
         try:
             dataset, has_pixels = parse_header(stream)
             return refusal(dataset, has_pixels) or _frame(dataset, uri)
         except InvalidDicomError:
             return Reason.NOT_DICOM
+        except OSError:
+            raise
         except Exception:  # noqa: BLE001 - on damaged bytes pydicom raises almost anything
             return Reason.UNREADABLE_HEADER
 

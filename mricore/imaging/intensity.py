@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mricore.config.schema import Normalization
 from mricore.records import Intensity, Pixels, SliceRecord
 
 Scaled = tuple[Pixels, float, float]
@@ -46,7 +47,7 @@ def is_empty(intensity: Intensity) -> bool:
     return not intensity.maximum > intensity.minimum
 
 
-def normalize(record: SliceRecord, mode: Literal["slice", "volume", "percentile"]) -> NDArray[np.float32]:
+def normalize(record: SliceRecord, mode: Normalization) -> NDArray[np.float32]:
     """A slice as (rows, columns) in [0, 1]: min-max of the slice (paper section 2.1.1), of its volume, or
     from the 0.5th to the 99.5th percentile of the slice with the rest cut off; no contrast gives zeros.
     """
@@ -59,7 +60,7 @@ def normalize(record: SliceRecord, mode: Literal["slice", "volume", "percentile"
     return np.clip((record.pixels.astype(np.float32) - start) / width, np.float32(0), np.float32(1))
 
 
-def _limits(record: SliceRecord, mode: Literal["slice", "volume", "percentile"]) -> tuple[float, float]:
+def _limits(record: SliceRecord, mode: Normalization) -> tuple[float, float]:
     """The real intensities that become 0 and 1."""
     if mode == "slice":
         return record.slice_intensity.minimum, record.slice_intensity.maximum

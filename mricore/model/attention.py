@@ -31,10 +31,15 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, backend: Backend) -> T
         raise UserError("attention backend xformers needs a CUDA device", "use --set model.attention=sdpa")
     from xformers.ops import memory_efficient_attention
 
-    # xformers wants (batch, tokens, heads, channels)
-    parts = (part.transpose(1, 2).contiguous() for part in (queries, keys, values))
+    # xformers wants (batch, tokens, heads, channels), and channels in eights for half precision
+    parts = (padded_to(8, part).transpose(1, 2).contiguous() for part in (queries, keys, values))
     attended: Tensor = memory_efficient_attention(*parts, scale=1.0)
-    return attended.transpose(1, 2)
+    return attended.transpose(1, 2)[..., : values.shape[-1]]
+
+
+def padded_to(multiple: int, tensor: Tensor) -> Tensor:
+    """Zeros appended to the last axis up to a multiple; they change no inner product."""
+    return F.pad(tensor, (0, -tensor.shape[-1] % multiple))
 
 
 def relative_rows(table: Tensor, size: int) -> Tensor:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from mricore.config.overrides import checked
-from mricore.config.schema import Model
+from mricore.config.schema import Model, Normalization
 from mricore.errors import UserError
 from mricore.model.image_token import ImageToken
 from mricore.model.network import InputNorm, Network
@@ -27,25 +27,36 @@ SETTINGS = "embedder.json"
 WEIGHTS = "embedder.safetensors"
 FORMAT = 1
 SLICES_PER_PASS = 32
+PERCENTILE_SHARES = (0.005, 0.995)
 
 
 class Embedder(nn.Module):
-    """A frozen encoder with its preprocessing: slice-wise min-max, resize, ImageNet statistics."""
+    """A frozen encoder with its preprocessing: normalisation as in training, resize, ImageNet statistics.
 
-    def __init__(self, settings: Model, image_size: int) -> None:
+    ``normalization`` "slice" is min-max of each slice, "percentile" 0.5-99.5% of each slice; with "volume"
+    slices must come scaled to [0, 1] by their volume, which a slice alone does not tell.
+    """
+
+    def __init__(self, settings: Model, image_size: int, normalization: Normalization) -> None:
         """``image_size`` is the side in pixels that slices are resized to; a multiple of the patch."""
         super().__init__()
         self.settings = settings
         self.image_size = image_size
+        self.normalization = normalization
         self.input_norm = InputNorm()
         self.encoder = SamEncoder(settings)
         self.token = ImageToken(settings)
         self.requires_grad_(False)
 
     @classmethod
-    def from_network(cls, network: Network, settings: Model, image_size: int) -> Embedder:
-        """Copy encoder and image token of a network; the projection head stays behind."""
-        embedder = cls(settings, image_size)
+    def from_network(
+        cls, network: Network, settings: Model, image_size: int, normalization: Normalization = "slice"
+    ) -> Embedder:
+        """Copy encoder and image token of a network; the projection head stays behind.
+
+        The attention backend was a choice for training; the embedder runs anywhere.
+        """
+        embedder = cls(settings.model_copy(update={"attention": "sdpa"}), image_size, normalization)
         kept = ("encoder.", "token.")
         tensors = {name: tensor for name, tensor in network.state_dict().items() if name.startswith(kept)}
         load_strictly(embedder, tensors)
@@ -68,7 +79,9 @@ class Embedder(nn.Module):
             document = json.loads((folder / SETTINGS).read_text())
             if document["format"] != FORMAT:
                 raise UserError(f"{folder} has another format", "load it with the version that wrote it")
-            embedder = cls(checked(Model, document["model"]), document["image_size"])
+            embedder = cls(
+                checked(Model, document["model"]), document["image_size"], document["normalization"]
+            )
         except (OSError, KeyError, ValueError):
             raise UserError(
                 f"{folder} holds no mricore encoder", "give a folder that contains embedder.json"
@@ -82,6 +95,7 @@ class Embedder(nn.Module):
         document = {
             "format": FORMAT,
             "image_size": self.image_size,
+            "normalization": self.normalization,
             "model": self.settings.model_dump(mode="json"),
         }
         (folder / SETTINGS).write_text(json.dumps(document, indent=1) + "\n")
@@ -97,7 +111,7 @@ class Embedder(nn.Module):
         """Embed slices (N, H, W), (N, 1, H, W) or (H, W) of any numeric type: (N, dim) float32.
 
         Raises:
-            UserError: another shape, or values that are not finite.
+            UserError: another shape, values that are not finite, or not in [0, 1] where they must be.
         """
         parts = [self.token(tokens)[0] for tokens in self._tokens(images)]
         return torch.cat(parts).float().cpu().numpy()
@@ -117,7 +131,7 @@ class Embedder(nn.Module):
         device = self.encoder.pos_embed.device
         with torch.inference_mode():
             for part in slices.split(SLICES_PER_PASS):
-                scaled = _min_max(part.to(device))
+                scaled = _normalized(part.to(device), self.normalization)
                 size = (self.image_size, self.image_size)
                 resized = F.interpolate(scaled, size, mode="bilinear", antialias=True)
                 yield self.encoder(self.input_norm(resized))
@@ -138,7 +152,18 @@ def _as_slices(images: ArrayLike | Tensor) -> Tensor:
     return slices
 
 
-def _min_max(slices: Tensor) -> Tensor:
-    """Each slice to [0, 1]; a constant slice becomes 0."""
-    low, high = slices.amin((1, 2, 3), keepdim=True), slices.amax((1, 2, 3), keepdim=True)
-    return (slices - low) / torch.where(high > low, high - low, torch.ones_like(high))
+def _normalized(slices: Tensor, mode: Normalization) -> Tensor:
+    """Slices (N, 1, H, W) in [0, 1]; a constant slice becomes 0."""
+    if mode == "volume":
+        if slices.min() < 0 or slices.max() > 1:
+            raise UserError(
+                "this encoder was trained on slices scaled by their volume", "scale them to 0..1 by volume"
+            )
+        return slices
+    pixels = slices.flatten(1)
+    if mode == "slice":
+        low, high = pixels.amin(1), pixels.amax(1)
+    else:
+        low, high = (torch.quantile(pixels, share, dim=1) for share in PERCENTILE_SHARES)
+    low, high = low.view(-1, 1, 1, 1), high.view(-1, 1, 1, 1)
+    return ((slices - low) / torch.where(high > low, high - low, torch.ones_like(high))).clamp(0, 1)

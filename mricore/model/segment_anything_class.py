@@ -7,7 +7,6 @@ module the latter loads alone. It is imported on demand: the encoder itself need
 from __future__ import annotations
 
 import importlib
-import importlib.machinery
 import importlib.util
 import sys
 import types
@@ -23,6 +22,7 @@ from mricore.model.sam_encoder import SamEncoder
 from mricore.model.weights import load_strictly
 
 PACKAGE = "segment_anything"
+MODELING = f"{PACKAGE}.modeling"
 
 
 def modeling() -> Any:
@@ -31,15 +31,18 @@ def modeling() -> Any:
     Raises:
         UserError: segment_anything is not installed.
     """
-    if PACKAGE not in sys.modules:
-        found = importlib.util.find_spec(PACKAGE)
-        if found is None or found.submodule_search_locations is None:
-            raise UserError("segment_anything is not installed", "pip install segment-anything==1.0")
-        parent = types.ModuleType(PACKAGE)
-        parent.__path__ = list(found.submodule_search_locations)
-        parent.__spec__ = importlib.machinery.ModuleSpec(PACKAGE, None, is_package=True)
-        sys.modules[PACKAGE] = parent
-    return importlib.import_module(f"{PACKAGE}.modeling")
+    if MODELING in sys.modules:
+        return sys.modules[MODELING]
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or found.submodule_search_locations is None:
+        raise UserError("segment_anything is not installed", "pip install segment-anything==1.0")
+    parent = types.ModuleType(PACKAGE)
+    parent.__path__ = list(found.submodule_search_locations)
+    sys.modules[PACKAGE] = parent
+    try:
+        return importlib.import_module(MODELING)
+    finally:
+        del sys.modules[PACKAGE]  # a later import of the whole package is not our business
 
 
 def image_encoder(settings: Model) -> nn.Module:

@@ -13,12 +13,14 @@ from mlflow.tracking import MlflowClient
 
 from mricore.errors import UserError
 
+PHANTOMS = "generated_phantoms"
+"""Tag of a version: whether it was trained on generated phantoms."""
 REQUIREMENTS = ("mricore", "torch", "numpy", "safetensors")
 
 
 @dataclass(frozen=True)
 class Version:
-    """A registered version, as ``models:/name/number`` and ``models:/name@alias``."""
+    """A registered version, as ``models:/name/number`` and, unless empty, ``models:/name@alias``."""
 
     name: str
     number: str
@@ -26,8 +28,8 @@ class Version:
 
     @property
     def uri(self) -> str:
-        """The address that follows the alias."""
-        return f"models:/{self.name}@{self.alias}"
+        """The address that follows the alias, or the version's own if the alias points elsewhere."""
+        return f"models:/{self.name}@{self.alias}" if self.alias else f"models:/{self.name}/{self.number}"
 
 
 def publish(
@@ -39,10 +41,12 @@ def publish(
     alias: str,
     card: str,
     tags: Mapping[str, str],
+    generated_phantoms: bool,
 ) -> Version:
     """Register the encoder in ``embedder_folder`` as a version made by ``run_id`` and alias it.
 
     A run makes one version: publishing it again (after an interruption) returns the version that is there.
+    An encoder of generated phantoms never takes the alias from one of real data.
 
     Raises:
         UserError: the registry does not answer or refuses.
@@ -53,15 +57,23 @@ def publish(
     try:
         number = _version_of(client, name, run_id) or _register(embedder_folder, run_id, name)
         client.update_model_version(name, number, description=card)
-        for key, value in tags.items():
+        for key, value in {**tags, PHANTOMS: str(generated_phantoms)}.items():
             client.set_model_version_tag(name, number, key, value)
-        client.set_registered_model_alias(name, alias, number)
+        leads = not generated_phantoms or not _is_of_real_data(client, name, alias)
+        if leads:
+            client.set_registered_model_alias(name, alias, number)
     except MlflowException as error:
         raise UserError(
             f"the MLflow registry at {tracking_uri} does not work ({type(error).__name__})",
             "check MLFLOW_TRACKING_URI and that the server is up",
         ) from error
-    return Version(name, number, alias)
+    return Version(name, number, alias if leads else "")
+
+
+def _is_of_real_data(client: MlflowClient, name: str, alias: str) -> bool:
+    """Whether the alias points to a version that was not trained on generated phantoms."""
+    current = client.get_registered_model(name).aliases.get(alias)
+    return current is not None and client.get_model_version(name, current).tags.get(PHANTOMS) != "True"
 
 
 def _version_of(client: MlflowClient, name: str, run_id: str) -> str | None:

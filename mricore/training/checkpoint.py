@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from mricore.errors import UserError
 from mricore.model.network import Network
 from mricore.model.weights import load_strictly
 from mricore.objective.dinov2 import Centers
+from mricore.revision import code_revision
 from mricore.training.state import TrainState
 
 TENSORS = "tensors.safetensors"
@@ -56,7 +56,7 @@ def save_checkpoint(folder: Path, state: TrainState, info: CheckpointInfo) -> No
         "steps_per_epoch": info.steps_per_epoch,
         "manifest_digest": info.manifest_digest,
         "recipe": info.recipe.model_dump(mode="json"),
-        "version": metadata.version("mricore"),
+        "code_revision": code_revision(),
         "sha256": hashlib.sha256((folder / TENSORS).read_bytes()).hexdigest(),
     }
     (folder / STATE).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
@@ -94,7 +94,8 @@ def load_checkpoint(folder: Path, state: TrainState) -> CheckpointInfo:
             ) from None
     _load_moments(state, tensors)
     centers = _taken(tensors, "centers")
-    state.centers = Centers(centers["image"], centers["patch"])
+    device = state.centers.image.device
+    state.centers = Centers(centers["image"].to(device), centers["patch"].to(device))
     if tensors:
         raise UserError(f"checkpoint {folder.name} has unknown tensors", "use the version it was made with")
     state.step = document["step"]
@@ -165,4 +166,4 @@ def _read_tensors(folder: Path, sha256: str) -> dict[str, Tensor]:
         raise UserError(f"checkpoint {folder.name} is damaged", _REMEDY) from None
 
 
-_REMEDY = "remove this checkpoint's folder to go on from an older one, or use --fresh"
+_REMEDY = "train again with --fresh"

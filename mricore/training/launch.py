@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from dataclasses import asdict, dataclass
@@ -38,20 +39,52 @@ class RunRecord:
     finished: bool = False
     checkpoint: str = ""
     model_version: str = ""
+    alias: str = ""
     report: str = ""
 
 
+PLACEMENT: dict[str, set[str]] = {
+    "data": {"source"},
+    "train": {
+        "workers",
+        "cpus_per_worker",
+        "gpu",
+        "threads_per_worker",
+        "checkpoint_seconds",
+        "keep_checkpoints",
+        "max_failures",
+        "log_every",
+    },
+    "model": {"attention"},
+}
+"""Settings of where and how safely a run happens, not of what is learned; they may change on the way."""
+
+
+def identity(recipe: Recipe) -> str:
+    """All settings that decide what is learned, as text."""
+    return recipe.model_dump_json(exclude=PLACEMENT)
+
+
 def run_name(recipe: Recipe, manifest: Manifest, attempt: int = 0) -> str:
-    """A name that is the same for the same recipe on the same slices."""
-    text = f"{recipe.model_dump_json()}/{manifest.digest}"
+    """A name that is the same for the same training on the same slices, on whatever machines."""
+    text = f"{identity(recipe)}/{manifest.digest}"
     suffix = f"-{attempt}" if attempt else ""
     return f"{recipe.name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}{suffix}"
 
 
 def read_record(runs: Place, name: str) -> RunRecord | None:
-    """The record of an earlier run of that name, if any."""
+    """The record of an earlier run of that name, if any.
+
+    Raises:
+        UserError: the record is damaged or of another version.
+    """
     path = f"{name}/{RECORD}"
-    return RunRecord(**json.loads(runs.read_bytes(path))) if runs.exists(path) else None
+    if not runs.exists(path):
+        return None
+    try:
+        return RunRecord(**json.loads(runs.read_bytes(path)))
+    except (ValueError, TypeError):
+        raise UserError(f"{runs.joined(path)} is damaged", f"remove {runs.joined(name)}") from None
 
 
 def write_record(runs: Place, record: RunRecord) -> None:
@@ -132,12 +165,14 @@ def _outcome(result: Any) -> Checkpoint:
 
 
 def _cause(error: TrainingFailedError) -> Exception:
-    """The user's error inside a worker's failure, if that is what it was."""
+    """The user's error inside a worker's failure, or a full disk, if that is what it was."""
     for failure in getattr(error, "worker_failures", {}).values():
         seen: BaseException | None = failure
         while seen is not None:
             if isinstance(seen, UserError):
                 return seen
+            if isinstance(seen, OSError) and seen.errno == errno.ENOSPC:
+                return UserError("a disk is full", "free some space; the same command then continues")
             seen = getattr(seen, "cause", None) or seen.__cause__
     return error
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from mricore.data.cluster import submitted_as_job
 from mricore.data.storage import Place, place
 
+SQLITE = "sqlite:///"
+
 
 @dataclass(frozen=True)
 class Home:
@@ -20,10 +22,9 @@ class Home:
     @property
     def local_artifacts(self) -> str | None:
         """Folder for MLflow artifacts when tracking is a local SQLite file; a server decides itself."""
-        prefix = "sqlite:///"
-        if not self.tracking_uri.startswith(prefix):
+        if not self.tracking_uri.startswith(SQLITE):
             return None
-        return str(Path(self.tracking_uri.removeprefix(prefix)).absolute().parent / "mlartifacts")
+        return str(Path(self.tracking_uri.removeprefix(SQLITE)).absolute().parent / "mlartifacts")
 
 
 def home(out: str | None) -> Home:
@@ -35,4 +36,4 @@ def home(out: str | None) -> Home:
     base = Path.home() / "mricore" if submitted_as_job() else Path.cwd()
     tracking = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{base / 'mlflow.db'}"
     base.mkdir(parents=True, exist_ok=True)
-    return Home(place(out) if out else Place(str(base / "outputs")), tracking)
+    return Home(place(out) if out is not None else Place(str(base / "outputs")), tracking)

@@ -68,7 +68,7 @@ def train_step(
     """Advance the state by one step and return this worker's share of each metric.
 
     Loss shares sum to the global batch's loss; gauges are already divided by the number of workers, so
-    that they sum to their mean. Nothing here waits for the device.
+    that they sum to their mean. All of them stay on the device.
     """
     autocast = torch.autocast(views.globals.device.type, torch.bfloat16, recipe.train.precision == "bfloat16")
     with autocast:
@@ -102,7 +102,11 @@ def train_step(
 
 
 def _clip(student: nn.Module, limit: float) -> Tensor:
-    """Clip each top-level part of the network by itself, as DINOv2 does; returns the overall norm."""
-    parts = [[p for p in part.parameters() if p.grad is not None] for part in student.children()]
+    """Clip each top-level part of the network by itself, as DINOv2 does; returns the overall norm.
+
+    The mask token is a part of its own.
+    """
+    groups = [*(part.parameters() for part in student.children()), student.parameters(recurse=False)]
+    parts = [[p for p in group if p.grad is not None] for group in groups]
     norms = [nn.utils.clip_grad_norm_(parameters, limit) for parameters in parts if parameters]
     return torch.stack(norms).square().sum().sqrt()

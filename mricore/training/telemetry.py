@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
 from ray.train import UserCallback
+from sqlalchemy.exc import SQLAlchemyError
 
 from mricore.data.progress import Progress
+from mricore.data.storage import Place
 from mricore.errors import UserError
 from mricore.training.loop import Row
-from mricore.training.place import Home
+from mricore.training.place import SQLITE, Home
 
+logger = logging.getLogger(__name__)
 METRICS_PER_CALL = 900
 PARAMS_PER_CALL = 90
 
@@ -47,8 +53,8 @@ def start_run(
     Raises:
         UserError: the tracking server does not answer.
     """
-    client = MlflowClient(home.tracking_uri, home.tracking_uri)
-    try:
+    with answering(home.tracking_uri):
+        client = MlflowClient(home.tracking_uri, home.tracking_uri)
         found = client.get_experiment_by_name(experiment)
         experiment_id = (
             found.experiment_id if found else client.create_experiment(experiment, home.local_artifacts)
@@ -57,29 +63,68 @@ def start_run(
         entries = [Param(key, str(value)) for key, value in params.items()]
         for i in range(0, len(entries), PARAMS_PER_CALL):
             client.log_batch(run.info.run_id, params=entries[i : i + PARAMS_PER_CALL])
-    except MlflowException as error:
-        raise UserError(
-            f"MLflow at {home.tracking_uri} does not work ({type(error).__name__})",
-            "check MLFLOW_TRACKING_URI and that the server is up",
-        ) from error
-    return Tracked(home.tracking_uri, experiment_id, run.info.run_id)
+        return Tracked(home.tracking_uri, experiment_id, run.info.run_id)
 
 
-def reopen_run(home: Home, run_id: str, goes_on: bool) -> Tracked | None:
-    """An earlier run, marked as running if it ``goes_on``; None if the tracking store no longer has it."""
-    client = MlflowClient(home.tracking_uri, home.tracking_uri)
-    try:
-        run = client.get_run(run_id)
+def require_tracking(home: Home) -> None:
+    """Make sure that MLflow answers, before long work begins; makes the SQLite database if it is new.
+
+    Raises:
+        UserError: it does not.
+    """
+    _require_writable_sqlite(home.tracking_uri)
+    with answering(home.tracking_uri):
+        MlflowClient(home.tracking_uri, home.tracking_uri).search_experiments(max_results=1)
+
+
+def reopen_run(home: Home, run_id: str, goes_on: bool) -> Tracked:
+    """An earlier run, marked as running if it ``goes_on``.
+
+    Raises:
+        UserError: the tracking server does not answer, or does not know the run.
+    """
+    with answering(home.tracking_uri):
+        client = MlflowClient(home.tracking_uri, home.tracking_uri)
+        try:
+            run = client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                raise
+            raise UserError(
+                f"this run was begun before, and MLflow at {home.tracking_uri} does not know it",
+                "set MLFLOW_TRACKING_URI (or the working folder) as it was then, or use --fresh",
+            ) from None
         if goes_on:
             client.update_run(run_id, status="RUNNING")
-    except MlflowException:
-        return None
-    return Tracked(home.tracking_uri, run.info.experiment_id, run_id)
+        return Tracked(home.tracking_uri, run.info.experiment_id, run_id)
 
 
 def end_run(tracked: Tracked, status: str) -> None:
-    """Close the run with "FINISHED" or "FAILED"."""
-    tracked.client.set_terminated(tracked.run_id, status)
+    """Close the run with "FINISHED" or "FAILED".
+
+    Raises:
+        UserError: the tracking server does not answer.
+    """
+    with answering(tracked.tracking_uri):
+        tracked.client.set_terminated(tracked.run_id, status)
+
+
+@contextmanager
+def answering(tracking_uri: str) -> Iterator[None]:
+    """Turn what MLflow raises when its server or database fails into one clear line."""
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise UserError(
+            f"MLflow at {tracking_uri} does not work ({type(error).__name__})",
+            "check MLFLOW_TRACKING_URI and that the server is up; the same command then continues",
+        ) from error
+
+
+def _require_writable_sqlite(tracking_uri: str) -> None:
+    """MLflow tries for minutes to make a database where it may not."""
+    if tracking_uri.startswith(SQLITE):
+        Place(str(Path(tracking_uri.removeprefix(SQLITE)).absolute().parent)).require_writable()
 
 
 def log_rows(tracked: Tracked, rows: Sequence[Row]) -> None:
@@ -95,37 +140,53 @@ def log_rows(tracked: Tracked, rows: Sequence[Row]) -> None:
         tracked.client.log_batch(tracked.run_id, metrics=metrics[i : i + METRICS_PER_CALL])
 
 
-def set_tags(tracked: Tracked, tags: Mapping[str, str]) -> None:
-    """Add tags to the run."""
-    tracked.client.log_batch(tracked.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-
-
 def log_text(tracked: Tracked, text: str, artifact: str) -> None:
-    """Store a text file with the run."""
-    tracked.client.log_text(tracked.run_id, text, artifact)
+    """Store a text file with the run.
+
+    Raises:
+        UserError: the tracking server does not answer.
+    """
+    with answering(tracked.tracking_uri):
+        tracked.client.log_text(tracked.run_id, text, artifact)
 
 
 def history(tracked: Tracked) -> list[Row]:
-    """All metric rows of a run, by step; of steps replayed after a crash the last value counts."""
-    client = tracked.client
+    """All metric rows of a run, by step; of steps replayed after a crash the last value counts.
+
+    Raises:
+        UserError: the tracking server does not answer.
+    """
     rows: dict[int, Row] = {}
-    for name in client.get_run(tracked.run_id).data.metrics:
-        for metric in sorted(client.get_metric_history(tracked.run_id, name), key=lambda one: one.timestamp):
-            rows.setdefault(metric.step, {"step": float(metric.step)})[name] = metric.value
+    with answering(tracked.tracking_uri):
+        client = tracked.client
+        for name in client.get_run(tracked.run_id).data.metrics:
+            found = client.get_metric_history(tracked.run_id, name)
+            for metric in sorted(found, key=lambda one: one.timestamp):
+                rows.setdefault(metric.step, {"step": float(metric.step)})[name] = metric.value
     return [rows[step] for step in sorted(rows) if "loss/total" in rows[step]]
 
 
 class MlflowReporter(UserCallback):
-    """Runs in Ray Train's controller, the one process that writes metrics."""
+    """Runs in Ray Train's controller, the one process that writes metrics.
+
+    While the tracking server is away rows are kept and training goes on; they are written with the next
+    report that gets through.
+    """
 
     def __init__(self, tracked: Tracked) -> None:
         self.tracked = tracked
+        self._waiting: list[Row] = []
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         """Write the rows of the first worker, which are sums over all workers already."""
         rows = [dict(row) for row in metrics[0]["rows"]]
         rows[-1] |= {"progress/step": metrics[0]["step"], "progress/total": metrics[0]["total"]}
-        log_rows(self.tracked, rows)
+        self._waiting += rows
+        try:
+            log_rows(self.tracked, self._waiting)
+            self._waiting = []
+        except MlflowException as error:
+            logger.warning("MLflow did not take %d rows (%s)", len(self._waiting), type(error).__name__)
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from mricore.training.launch import train
 from mricore.training.telemetry import Tracked
 
 TRIAL_CPUS = 0.01
-"""A trial only waits for its workers, but Ray wants a number above zero."""
+"""A trial only waits for its workers, but Ray wants a number above zero. It is taken from the workers' share,
+so that a study of one training at a time fits where the training alone fits."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def check_room(arms: Sequence[Arm], max_concurrent: int) -> None:
     needs = sorted(
         (arm.recipe.train.workers * arm.recipe.train.cpus_per_worker for arm in arms), reverse=True
     )
-    needed = sum(needs[:max_concurrent]) + TRIAL_CPUS * min(max_concurrent, len(arms))
+    needed = sum(needs[:max_concurrent])
     if needed > cluster_cpus():
         raise UserError(
             f"{max_concurrent} trainings at once need {needed:g} CPUs and the cluster has {cluster_cpus():g}",
@@ -87,8 +88,10 @@ def _plain(arm: Arm, dataset: Place, runs: Place) -> dict[str, Any]:
 
 def _trial(config: Mapping[str, Any]) -> None:
     arm = config["arm"]
+    recipe = validated(arm["recipe"])
+    share = recipe.train.cpus_per_worker - TRIAL_CPUS / recipe.train.workers
     checkpoint = train(
-        validated(arm["recipe"]),
+        recipe.model_copy(update={"train": recipe.train.model_copy(update={"cpus_per_worker": share})}),
         Place(arm["dataset"]),
         Place(arm["runs"]),
         arm["run"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,12 +17,13 @@ from mricore.errors import UserError
 from mricore.training import launch
 from mricore.training.launch import RunRecord
 from mricore.training.place import Home, home
-from mricore.training.telemetry import end_run
+from mricore.training.telemetry import end_run, require_tracking
 from mricore.tuning.study import Arm, run_study
 from mricore.workflows.dataset import curated_dataset
 from mricore.workflows.judgement import judge_run
 from mricore.workflows.runs import open_run
 
+_COMMA = re.compile(r",(?![^\[]*\])")  # not inside a list
 PAPER_ARMS = {"lr 4e-4": ("optimizer.lr=4e-4",), "lr 4e-3": ("optimizer.lr=4e-3",)}
 """The learning rates of paper section 2.1.1, the default study."""
 
@@ -45,12 +47,10 @@ def ablate(request: AblationRequest) -> dict[str, list[str]]:
     Raises:
         UserError: a setting, the data or the size of the cluster does not allow the study.
     """
-    base = recipe_named(request.recipe)
-    recipes = {
-        name: apply_overrides(base, [*request.assignments, *settings])
-        for name, settings in (request.arms or PAPER_ARMS).items()
-    }
+    recipes = _recipes(request)
     where = home(request.out)
+    where.outputs.require_writable()
+    require_tracking(where)
     with ray_session():
         policy = next(iter(recipes.values())).curation
         dataset, manifest = curated_dataset(request.data, where.outputs, policy, request.key_file)
@@ -74,8 +74,28 @@ def parse_arms(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
             raise UserError(
                 f"--arm {text!r} is not a new NAME=setting=value", "e.g. --arm low=optimizer.lr=1e-4"
             )
-        arms[name] = tuple(settings.split(","))
+        arms[name] = tuple(_COMMA.split(settings))
     return arms
+
+
+def _recipes(request: AblationRequest) -> dict[str, Recipe]:
+    """The recipe of each arm.
+
+    Raises:
+        UserError: two arms are the same, or an arm would need data of its own.
+    """
+    base = recipe_named(request.recipe)
+    recipes = {
+        name: apply_overrides(base, [*request.assignments, *settings])
+        for name, settings in (request.arms or PAPER_ARMS).items()
+    }
+    if len({recipe.curation for recipe in recipes.values()}) > 1:
+        raise UserError(
+            "arms differ in curation", "arms share one dataset: give curation settings with --set"
+        )
+    if len({launch.identity(recipe) for recipe in recipes.values()}) < len(recipes):
+        raise UserError("two arms have the same settings", "leave one of them out")
+    return recipes
 
 
 def _trained_and_judged(

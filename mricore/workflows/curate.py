@@ -27,12 +27,12 @@ def curate_job(source: str, destination: str, assignments: Sequence[str], key_fi
                 f"--set {assignment} does not concern curation", "use settings that begin with curation."
             )
     policy = apply_overrides(tiny(), assignments).curation
-    places = place(source), place(destination)
-    places[0].files()  # a wrong address is told before Ray starts
+    origin, target = place(source), place(destination)
+    files = origin.files()  # a wrong address is told before Ray starts
     with ray_session():
-        manifest = curate(*places, policy, secret_key(key_file))
+        manifest = curate(origin, files, target, policy, secret_key(key_file))
     print(describe(manifest))
-    print(f"manifest: {places[1].joined(MANIFEST)}")
+    print(f"manifest: {target.joined(MANIFEST)}")
     return manifest
 
 

@@ -11,7 +11,7 @@ from mricore.config.schema import Curation
 from mricore.data.curate import curate, source_fingerprint
 from mricore.data.manifest import Manifest, has_manifest, read_manifest
 from mricore.data.progress import Progress
-from mricore.data.storage import Place, place
+from mricore.data.storage import Place, place, readable_errors
 from mricore.imaging.deidentify import load_or_create_key
 from mricore.imaging.phantoms.collection import CollectionSpec, write_collection
 
@@ -48,11 +48,12 @@ def curated_dataset(
         print("data: a curated dataset, used as it is")
         return source, read_manifest(source)
     key = secret_key(key_file)
-    fingerprint = source_fingerprint(source.files(), policy, key)
+    files = source.files()
+    fingerprint = source_fingerprint(files, policy, key)
     target = Place(outputs.joined(f"datasets/{fingerprint[:12]}"))
     known = "found in" if has_manifest(target) else "curated into"
     print(f"data: raw DICOM, {known} the cache {target.uri}")
-    return target, curate(source, target, policy, key)
+    return target, curate(source, files, target, policy, key)
 
 
 def _phantoms(outputs: Place, policy: Curation) -> tuple[Place, Manifest]:
@@ -64,10 +65,13 @@ def _phantoms(outputs: Place, policy: Curation) -> tuple[Place, Manifest]:
     if has_manifest(target):
         return target, read_manifest(target)
     folder = _local_folder(outputs) / "phantoms" / name
+    source = Place(str(folder))
     if not folder.exists():
         progress = Progress("generating", spec.patients + 1, "phantom patients")
-        write_collection(folder, spec, lambda done, total: progress.update(done))
-    return target, curate(Place(str(folder)), target, policy, PHANTOM_KEY, generated_phantoms=True)
+        with readable_errors(source.uri):
+            write_collection(folder, spec, lambda done, total: progress.update(done))
+    made = curate(source, source.files(), target, policy, PHANTOM_KEY, generated_phantoms=True)
+    return target, made
 
 
 def _local_folder(outputs: Place) -> Path:

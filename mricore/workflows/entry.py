@@ -7,13 +7,13 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mricore.errors import EXIT_DONE, EXIT_USER_ERROR, UserError
+from mricore.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 
 DEFAULT_KEY = Path("~/.mricore/pseudonym.key")
 
 
 def run(main: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> int:
-    """Call ``main`` and return the exit code: 0 done, 2 the user's input is wrong.
+    """Call ``main`` and return the exit code: 0 done, 2 the user's input is wrong, 130 interrupted.
 
     A fault of ours passes through with its traceback, and Python then exits with 1.
     """
@@ -22,7 +22,21 @@ def run(main: Callable[[Sequence[str] | None], None], arguments: Sequence[str] |
     except UserError as error:
         print(f"error: {error.problem}\n       {error.remedy}", file=sys.stderr)
         return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        return EXIT_INTERRUPTED
     return EXIT_DONE
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """An argparse type: a whole number that is not below ``least``."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
+        return int(text)
+
+    return parse
 
 
 def add_setting_arguments(parser: argparse.ArgumentParser) -> None:

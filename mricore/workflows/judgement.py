@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mricore.config.schema import Recipe
+from mricore.config.schema import Normalization, Recipe
 from mricore.data.manifest import Manifest, read_manifest
 from mricore.data.sample import sample_slices
 from mricore.data.storage import Place, place
@@ -45,10 +45,11 @@ def judge_run(checkpoint: Path, recipe: Recipe, dataset: Place, manifest: Manife
     """Compare the teacher of a checkpoint with the network before the first step."""
     info, teacher = read_teacher(checkpoint)
     size = recipe.augment.global_size
-    after = Embedder.from_network(teacher, recipe.model, size)
-    before = Embedder.from_network(initial_network(recipe), recipe.model, size)
+    mode = recipe.data.normalization
+    after = Embedder.from_network(teacher, recipe.model, size, mode)
+    before = Embedder.from_network(initial_network(recipe), recipe.model, size, mode)
     samples = sample_slices(dataset, manifest, SAMPLE, recipe.seed)
-    slices = labelled(samples)
+    slices = labelled(samples, mode)
     embedded = [embed_slices(embedder, slices.images) for embedder in (after, before)]
     scores = judge(slices, embedded[0], embedded[1], recipe.seed)
     return Judgement(after, info.step, scores, samples, _features(before, after, samples[:PICTURES]))
@@ -61,14 +62,15 @@ def judge_model(uri: str, dataset: str, limit: int, seed: int) -> list[str]:
         UserError: there is no such model or dataset.
     """
     source = place(dataset)
-    slices = labelled(sample_slices(source, read_manifest(source), limit, seed))
-    return [str(score) for score in judge(slices, embed_slices(load(uri), slices.images), None, seed)]
+    encoder = load(uri)
+    slices = labelled(sample_slices(source, read_manifest(source), limit, seed), encoder.normalization)
+    return [str(score) for score in judge(slices, embed_slices(encoder, slices.images), None, seed)]
 
 
-def labelled(samples: list[SliceRecord]) -> LabelledSlices:
+def labelled(samples: list[SliceRecord], mode: Normalization) -> LabelledSlices:
     """Slices with the categories that curation found."""
     return LabelledSlices(
-        images=[normalize(record, "slice") for record in samples],
+        images=[normalize(record, mode) for record in samples],
         patients=np.array([record.patient_id for record in samples]),
         categories={task: np.array([getattr(record, task) for record in samples]) for task in TASKS},
     )
@@ -78,7 +80,7 @@ def _features(
     before: Embedder, after: Embedder, samples: list[SliceRecord]
 ) -> list[tuple[Picture, Picture, Picture]]:
     """Slice, and its patch features as colours before and after training; at twice the training size."""
-    slices = [normalize(record, "slice") for record in samples]
+    slices = [normalize(record, after.normalization) for record in samples]
     pictures = []
     for embedder in (before, after):
         large = embedder.at_size(2 * embedder.image_size)

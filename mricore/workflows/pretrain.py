@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,11 +16,13 @@ from mricore.data.cluster import ray_session
 from mricore.data.manifest import MANIFEST, Manifest
 from mricore.data.progress import duration
 from mricore.data.storage import Place, place
+from mricore.errors import UserError
 from mricore.registry.publish import Version, publish
+from mricore.revision import code_revision
 from mricore.training import launch
 from mricore.training.launch import RunRecord
 from mricore.training.place import Home, home
-from mricore.training.telemetry import Tracked, end_run, history, log_text
+from mricore.training.telemetry import Tracked, end_run, history, log_text, require_tracking
 from mricore.workflows import summary
 from mricore.workflows.curate import describe
 from mricore.workflows.dataset import curated_dataset
@@ -86,11 +88,15 @@ def pretrain(request: Request) -> RunRecord:
     """
     recipe = apply_overrides(recipe_named(request.recipe), request.assignments)
     print(_first_line(request, recipe), flush=True)
-    if request.data is not None:
-        place(request.data).files()  # a wrong address is told before Ray starts
     watch = Stopwatch()
     where = home(request.out)
+    # what is wrong with the command is told before any long work begins
+    if request.data is not None:
+        place(request.data).require()
+    where.outputs.require_writable()
+    require_tracking(where)
     with ray_session():
+        launch.check_resources(recipe)
         with watch.stage("data"):
             dataset, manifest = curated_dataset(
                 request.data, where.outputs, recipe.curation, request.key_file
@@ -108,7 +114,11 @@ def pretrain(request: Request) -> RunRecord:
 
 
 def _first_line(request: Request, recipe: Recipe) -> str:
-    what = "your data" if request.data else "generated phantoms, not patients (give your own with --data)"
+    what = (
+        "your data"
+        if request.data is not None
+        else "generated phantoms, not patients (give your own with --data)"
+    )
     return f"mricore: recipe {recipe.name} on {what}"
 
 
@@ -127,7 +137,8 @@ def _trained(job: Job) -> Job:
         try:
             checkpoint = launch.train(job.recipe, job.dataset, job.runs, job.record.name, job.tracked)
         except BaseException:
-            end_run(job.tracked, "FAILED")
+            with suppress(UserError):  # a tracking server that is down must not hide the cause
+                end_run(job.tracked, "FAILED")
             raise
     return job.stored(checkpoint=Path(checkpoint.path).name)
 
@@ -139,6 +150,7 @@ def _finished(job: Job) -> Job:
         with checkpoint.as_directory() as files, job.watch.stage("evaluation"):
             judgement = judge_run(Path(files), job.recipe, job.dataset, job.manifest)
         judgement.after.save(Path(folder))
+        (Path(folder) / "recipe.json").write_text(job.recipe.model_dump_json(indent=1))
         with job.watch.stage("registry"):
             version = _published(job, Path(folder), judgement)
     rows = history(job.tracked)
@@ -149,7 +161,9 @@ def _finished(job: Job) -> Job:
         log_text(job.tracked, page, "report.html")
     end_run(job.tracked, "FINISHED")
     print("timings: " + ", ".join(f"{name} {duration(spent)}" for name, spent in job.watch.seconds.items()))
-    return job.stored(finished=True, model_version=version.number, report=job.runs.joined(path))
+    return job.stored(
+        finished=True, model_version=version.number, alias=version.alias, report=job.runs.joined(path)
+    )
 
 
 def _published(job: Job, folder: Path, judgement: Judgement) -> Version:
@@ -165,5 +179,7 @@ def _published(job: Job, folder: Path, judgement: Judgement) -> Version:
             "recipe": job.recipe.name,
             "manifest_digest": job.manifest.digest,
             "steps": str(judgement.steps),
+            "code_revision": code_revision(),
         },
+        generated_phantoms=job.manifest.generated_phantoms,
     )

@@ -13,7 +13,7 @@ from mricore.config.overrides import setting_paths
 from mricore.config.schema import Recipe
 from mricore.data.manifest import Manifest
 from mricore.data.progress import duration
-from mricore.data.stream import FULL_SCALE, Batch, Slices
+from mricore.data.stream import Batch, Slices, image_of
 from mricore.imaging.intensity import normalize
 from mricore.records import SliceRecord
 from mricore.registry.card import CardFacts, card
@@ -77,7 +77,7 @@ def page(
         ("final loss", f"{last.get('loss/total', float('nan')):.3f}"),
     ]
     facts += [("slices per second", f"{np.mean(rates):.1f}")] if rates else []
-    facts += [("registered", f"{version.name} v{version.number}"), ("alias", version.alias)]
+    facts += [("registered", f"{version.name} v{version.number}"), ("alias", version.alias or "not moved")]
     facts += [("time of this process", duration(sum(seconds.values())))]
     return render(
         ReportInputs(
@@ -102,13 +102,18 @@ def page(
 def last_lines(record: RunRecord, home: Home, recipe: Recipe, manifest_path: str, tracked: Tracked) -> str:
     """Where everything is."""
     tracking = recipe.tracking
+    model = f"models:/{tracking.model_name}"
+    lead = (
+        f"= {model}@{record.alias}"
+        if record.alias
+        else f"({model}@{tracking.alias} stays: it is of real data, this one of phantoms)"
+    )
     return "\n".join(
         [
             f"dataset manifest: {manifest_path}",
             f"MLflow run:       {tracked.run_id} (experiment {tracking.experiment}, {home.tracking_uri})",
             f"MLflow UI:        {_ui_command(home)}",
-            f"model:            models:/{tracking.model_name}/{record.model_version}"
-            f" = models:/{tracking.model_name}@{tracking.alias}",
+            f"model:            {model}/{record.model_version} {lead}",
             f"report:           {record.report}",
         ]
     )
@@ -143,9 +148,7 @@ def _crops(
     recipe: Recipe, samples: Sequence[SliceRecord]
 ) -> list[tuple[str, list[tuple[str, NDArray[Any]]]]]:
     """Crops of some slices as training cuts them."""
-    images = [
-        np.rint(normalize(one, recipe.data.normalization) * FULL_SCALE).astype(np.uint16) for one in samples
-    ]
+    images = [image_of(one, recipe.data.normalization) for one in samples]
     count = len(images)
     batch = Batch(0, 0, Slices(images, [one.slice_id for one in samples]), np.arange(count), count, (count,))
     views = views_of(batch, recipe, torch.device("cpu"))

@@ -42,6 +42,35 @@ def test_a_truncated_shard_is_one_clear_line(tmp_path):
         read_rows(place(str(tmp_path)), manifest.shards[0].path, 0, [0])
 
 
+@pytest.mark.faults
+def test_a_flipped_bit_never_gives_other_pixels(tmp_path):
+    manifest = small_dataset(place(str(tmp_path)), 12)
+    (shard,) = manifest.shards
+    file = tmp_path / shard.path
+    content = file.read_bytes()
+
+    def everything():
+        return [
+            record
+            for group, rows in enumerate(shard.row_groups)
+            for record in read_rows(place(str(tmp_path)), shard.path, group, range(rows))
+        ]
+
+    expected, told = everything(), 0
+    rng = np.random.default_rng(0)
+    for position in rng.integers(0, len(content), 60):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << int(rng.integers(8))
+        file.write_bytes(damaged)
+        try:
+            for one, other in zip(expected, everything(), strict=True):
+                same(one, other)  # a bit that nothing reads, such as a name in the footer
+        except UserError as error:
+            assert "damaged" in str(error)
+            told += 1
+    assert told > 40
+
+
 def test_a_manifest_returns_and_a_changed_one_is_refused(tmp_path):
     manifest = small_dataset(place(str(tmp_path)), 20)
     assert read_manifest(place(str(tmp_path))) == manifest

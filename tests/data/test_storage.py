@@ -27,7 +27,7 @@ def test_a_write_is_whole_or_absent(tmp_path, monkeypatch):
     assert [file.path for file in target.files()] == ["x/y"]
 
 
-@pytest.mark.parametrize("uri", ["s3://", "gs://bucket/x", "http://host/x"])
+@pytest.mark.parametrize("uri", ["s3://", "s3:///", "gs://bucket/x", "http://host/x", "", "  "])
 def test_other_schemes_are_refused(uri):
     with pytest.raises(UserError):
         place(uri)
@@ -38,3 +38,28 @@ def test_a_missing_folder_is_one_clear_line(tmp_path):
         place(str(tmp_path / "absent")).files()
     with pytest.raises(UserError, match="nothing found"):
         place(str(tmp_path)).read_bytes("absent")
+
+
+def test_addresses_of_one_place_are_equal(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    for same in ("a", "b/../a", "link", "a/"):
+        assert place(f"{tmp_path}/{same}") == place(str(tmp_path / "a"))
+    assert place("s3://bucket//x/") == place("s3://bucket/x")
+
+
+def test_a_place_that_may_not_be_written_is_told_and_nothing_is_left_behind(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="not a folder"):
+        place(str(tmp_path / "file" / "out")).require_writable()
+    place(str(tmp_path / "new" / "out")).require_writable()
+    assert not (tmp_path / "new").exists()
+
+
+def test_removing_takes_folders_and_files_and_what_is_absent(tmp_path):
+    target = place(str(tmp_path))
+    for path in ("x/1", "x/y/2", "z"):
+        target.write_bytes(path, b"")
+    for path in ("x", "z", "absent"):
+        target.remove(path)
+    assert target.files() == []

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from dicom_files import AXIAL, CORONAL, SAGITTAL, mr_header
 
-from mricore.imaging.geometry import OBLIQUE_DEGREES, distance_along, normal, plane, position_along_normal
+from mricore.imaging.geometry import OBLIQUE_DEGREES, distance_along, normal, plane
+
+
+def place_of(header):
+    """Distance in mm of a slice from the origin along its own normal."""
+    return distance_along(normal(header.orientation), header.position)
+
 
 HEADER = mr_header()
 NAMES = {"axial": AXIAL, "coronal": CORONAL, "sagittal": SAGITTAL}
@@ -63,9 +69,9 @@ def test_cosines_that_are_not_quite_of_length_one_still_give_a_unit_normal():
 
 def test_the_position_of_a_slice_is_its_distance_along_its_normal():
     axial = replace(HEADER, orientation=AXIAL, position=(7.0, -9.0, 12.5))
-    assert position_along_normal(axial) == 12.5
-    assert position_along_normal(replace(axial, orientation=CORONAL)) == -9.0
-    assert position_along_normal(replace(axial, orientation=SAGITTAL)) == -7.0
+    assert place_of(axial) == 12.5
+    assert place_of(replace(axial, orientation=CORONAL)) == -9.0
+    assert place_of(replace(axial, orientation=SAGITTAL)) == -7.0
 
 
 def test_a_shift_inside_the_plane_does_not_move_a_slice():
@@ -73,7 +79,7 @@ def test_a_shift_inside_the_plane_does_not_move_a_slice():
     row = np.array(tilted[:3])
     here = replace(HEADER, orientation=tilted, position=(1.0, 2.0, 3.0))
     there = replace(here, position=tuple(np.array(here.position) + 25 * row))
-    assert position_along_normal(there) == pytest.approx(position_along_normal(here))
+    assert place_of(there) == pytest.approx(place_of(here))
 
 
 def test_distance_needs_three_coordinates():

@@ -10,7 +10,7 @@ import pytest
 
 from mricore.config.schema import Curation
 from mricore.imaging.deidentify import Pseudonymizer
-from mricore.imaging.geometry import plane, position_along_normal
+from mricore.imaging.geometry import distance_along, normal, plane
 from mricore.imaging.headers import FrameHeader, frame_reason, read_header
 from mricore.imaging.phantoms.anatomy import ANATOMIES, labels_at
 from mricore.imaging.phantoms.collection import CollectionSpec, hash_seed, write_collection
@@ -143,7 +143,7 @@ def test_positions_are_evenly_spaced_and_echoes_share_them(collection, headers):
     for series in written:
         by_echo = defaultdict(list)
         for header in headers[series.path]:
-            by_echo[header.echo_time].append(position_along_normal(header))
+            by_echo[header.echo_time].append(distance_along(normal(header.orientation), header.position))
         first = next(iter(by_echo.values()))
         steps = [after - before for before, after in pairwise(first)]
         assert len(steps) >= 2

@@ -33,8 +33,8 @@ SMALL = [
 ]
 
 
-FEW_REPORTS = [*SMALL, "train.log_every=4"]
-"""For jobs under Ray, where each report is a barrier of all workers."""
+FEW_REPORTS = [*SMALL, "train.log_every=4", "data.source=ray"]
+"""For jobs under Ray, where each report is a barrier of all workers; with the default source."""
 
 
 def small_recipe(*assignments):

@@ -1,6 +1,7 @@
 """Curation of whole collections in a real Ray, against what is known of them."""
 
 import io
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -20,6 +21,10 @@ from mricore.imaging.deidentify import Pseudonymizer
 KEY = bytes(range(32))
 
 
+def made(source, destination, policy=None, key=KEY):
+    return curate(source, source.files(), destination, policy or Curation(), key)
+
+
 def rejects(manifest):
     return {(row["level"], row["reason"]): row["count"] for row in manifest.rejected}
 
@@ -28,7 +33,7 @@ def rejects(manifest):
 def curated(tmp_path_factory, ray_cluster):
     folder = tmp_path_factory.mktemp("small")
     series = small_collection(folder / "dicom")
-    manifest = curate(place(str(folder / "dicom")), place(str(folder / "out")), Curation(), KEY)
+    manifest = made(place(str(folder / "dicom")), place(str(folder / "out")))
     return folder, series, manifest
 
 
@@ -70,10 +75,10 @@ def test_curating_again_returns_the_same_and_elsewhere_gives_the_same_digest(cur
     folder, _, manifest = curated
     source = place(str(folder / "dicom"))
     before = (folder / "out" / MANIFEST).stat().st_mtime_ns
-    assert curate(source, place(str(folder / "out")), Curation(), KEY) == manifest
+    assert made(source, place(str(folder / "out"))) == manifest
     assert (folder / "out" / MANIFEST).stat().st_mtime_ns == before
-    assert curate(source, place(str(folder / "again")), Curation(), KEY).digest == manifest.digest
-    other_key = curate(source, place(str(folder / "other")), Curation(), KEY[::-1])
+    assert made(source, place(str(folder / "again"))).digest == manifest.digest
+    other_key = made(source, place(str(folder / "other")), key=KEY[::-1])
     assert other_key.counts == manifest.counts
     assert other_key.digest != manifest.digest
 
@@ -81,9 +86,9 @@ def test_curating_again_returns_the_same_and_elsewhere_gives_the_same_digest(cur
 def test_another_policy_or_a_changed_source_does_not_overwrite(curated):
     folder, _, _ = curated
     with pytest.raises(UserError, match="other files or settings"):
-        curate(place(str(folder / "dicom")), place(str(folder / "out")), Curation(min_slices=7), KEY)
+        made(place(str(folder / "dicom")), place(str(folder / "out")), Curation(min_slices=7))
     with pytest.raises(UserError, match="overlap"):
-        curate(place(str(folder / "dicom")), place(str(folder / "dicom" / "out")), Curation(), KEY)
+        made(place(str(folder / "dicom")), place(str(folder / "dicom" / "out")))
 
 
 def test_one_bad_file_never_stops_a_run(curated, tmp_path, ray_cluster):
@@ -103,7 +108,7 @@ def test_one_bad_file_never_stops_a_run(curated, tmp_path, ray_cluster):
         damaged.ImagePositionPatient = [0, 0, number]
         damaged.PixelData = b"\0" * 64
         damaged.save_as(source / f"damaged{number}")
-    manifest = curate(place(str(source)), place(str(tmp_path / "out")), Curation(), KEY)
+    manifest = made(place(str(source)), place(str(tmp_path / "out")))
     assert manifest.counts["slices"] == kept.files
     found = rejects(manifest)
     assert found["file", "not_dicom"] == 1
@@ -115,16 +120,51 @@ def test_one_bad_file_never_stops_a_run(curated, tmp_path, ray_cluster):
 def test_nothing_usable_is_one_clear_line(tmp_path, ray_cluster):
     (tmp_path / "in").mkdir()
     with pytest.raises(UserError, match="no files"):
-        curate(place(str(tmp_path / "in")), place(str(tmp_path / "out")), Curation(), KEY)
+        made(place(str(tmp_path / "in")), place(str(tmp_path / "out")))
     (tmp_path / "in" / "a").write_text("x")
     with pytest.raises(UserError, match="1 not_dicom"):
-        curate(place(str(tmp_path / "in")), place(str(tmp_path / "out")), Curation(), KEY)
+        made(place(str(tmp_path / "in")), place(str(tmp_path / "out")))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.faults
+def test_an_outage_of_the_source_is_no_reject(curated, tmp_path, ray_cluster):
+    """Files that vanish as a whole while curation runs must not end as a smaller dataset."""
+    folder, _, _ = curated
+    source = place(str(tmp_path / "in"))
+    shutil.copytree(folder / "dicom", source.uri)
+    files = source.files()
+    shutil.rmtree(source.uri)
+    with pytest.raises(UserError, match="nothing found"):
+        curate(source, files, place(str(tmp_path / "out")), Curation(), KEY)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.faults
+def test_what_an_interrupted_curation_left_is_removed(curated, tmp_path, ray_cluster):
+    """Shards of another policy may hold what this one leaves out."""
+    folder, _, manifest = curated
+    stale = tmp_path / "shards" / "000999.parquet"
+    stale.parent.mkdir()
+    stale.write_bytes(b"faces")
+    assert made(place(str(folder / "dicom")), place(str(tmp_path))).digest == manifest.digest
+    assert not stale.exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "policy", "told"),
+    [("file", Curation(), "not a folder"), ("out", Curation(exclude_locations=("brian",)), "'brian'")],
+)
+def test_a_mistake_is_told_before_any_file_is_read(curated, tmp_path, target, policy, told):
+    folder, _, _ = curated
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match=told):
+        made(place(str(folder / "dicom")), place(str(tmp_path / target)), policy)
 
 
 @pytest.mark.real_data
 def test_real_mri_is_kept_and_heads_are_left_out(real_data: Path, tmp_path, ray_cluster):
-    manifest = curate(place(str(real_data / "dicom")), place(str(tmp_path / "out")), Curation(), KEY)
+    manifest = made(place(str(real_data / "dicom")), place(str(tmp_path / "out")))
     assert manifest.counts == {"slices": 269, "volumes": 17, "exams": 10, "patients": 10}
     assert manifest.distributions["location"] == {"pelvis": 221, "knee": 48}
     assert rejects(manifest) == {("series", "facial_anatomy"): 3, ("series", "unknown_anatomy"): 1}
@@ -133,13 +173,13 @@ def test_real_mri_is_kept_and_heads_are_left_out(real_data: Path, tmp_path, ray_
 @pytest.mark.real_data
 def test_real_edge_cases_each_have_their_reason(real_data: Path, tmp_path, ray_cluster):
     with pytest.raises(UserError) as caught:
-        curate(place(str(real_data / "dicom_edge_cases")), place(str(tmp_path / "out")), Curation(), KEY)
+        made(place(str(real_data / "dicom_edge_cases")), place(str(tmp_path / "out")))
     for part in ("7 multiframe", "4 not_mr", "1 mosaic", "1 facial_anatomy", "2 unknown_anatomy"):
         assert part in str(caught.value)
     policy = Curation(
         unknown_location="include", exclude_locations=(), min_slices=1, one_exam_per_patient=False
     )
-    manifest = curate(place(str(real_data / "dicom_edge_cases")), place(str(tmp_path / "all")), policy, KEY)
+    manifest = made(place(str(real_data / "dicom_edge_cases")), place(str(tmp_path / "all")), policy)
     assert manifest.counts == {"slices": 4, "volumes": 4, "exams": 2, "patients": 1}
     assert rejects(manifest) == {
         ("file", "multiframe"): 7,

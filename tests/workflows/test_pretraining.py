@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -62,36 +61,32 @@ def all_files(*folders):
 
 @pytest.mark.servers
 def test_no_planted_identifier_reaches_any_output(short_folder, monkeypatch):
-    """DICOM in a bucket -> encoder in an MLflow server; every byte that was written is searched."""
+    """DICOM in a bucket -> dataset and run in a bucket, encoder in an MLflow server: all bytes are read."""
     folder = short_folder
     small_collection(folder / "clean")
     plant_identifiers(folder / "clean", folder / "planted")
-    assert {word for path in all_files(folder / "planted") for word in planted_in(path.read_bytes())} > set(
-        PLANTED[:5]
-    )
-    work = folder / "work"
-    work.mkdir()
+    planted = {word for path in all_files(folder / "planted") for word in planted_in(path.read_bytes())}
+    assert planted > set(PLANTED[:5])
+    (folder / "work").mkdir()
     with s3_server(folder / "s3") as s3, mlflow_server(folder / "mlflow") as tracking:
         for name, value in s3.items():
             monkeypatch.setenv(name, value)
         upload(folder / "planted", "pacs")
+        boto3.client("s3").create_bucket(Bucket="mri")
         settings = environment(folder, MLFLOW_TRACKING_URI=tracking, **s3)
-        command = job("--data", "s3://pacs", "--out", str(work / "out"), *SETTINGS)
-        result = subprocess.run(
-            command, cwd=work, env=settings, capture_output=True, check=False, timeout=240
-        )
-        said = result.stdout + result.stderr
-        assert result.returncode == 0, said.decode()[-3000:]
+        curation = [sys.executable, str(ROOT / "jobs" / "curate.py"), "s3://pacs", "s3://mri/dataset"]
+        training = job("--data", "s3://mri/dataset", "--out", "s3://mri/out", *SETTINGS)
+        said = b"".join(output_of(command, folder / "work", settings) for command in (curation, training))
         assert planted_in(said) == []
-        written = all_files(work, folder / "ray", folder / "mlflow", folder / ".mricore")
-        assert {path.suffix for path in written} >= {".parquet", ".json", ".html", ".safetensors", ".db"}
-        leaks = {
-            str(path.relative_to(folder)): found
-            for path in written
-            if (found := planted_in(path.read_bytes()))
-        }
+        assert b"a curated dataset, used as it is" in said
+
+        local = all_files(folder / "work", folder / "ray", folder / "mlflow", folder / ".mricore")
+        written = {str(path): path.read_bytes() for path in local} | objects("mri")
+        suffixes = {Path(name).suffix for name in written}
+        assert suffixes >= {".parquet", ".json", ".html", ".safetensors", ".db"}
+        leaks = {name: found for name, content in written.items() if (found := planted_in(content))}
         assert leaks == {}
-        assert planted_in("\n".join(map(str, written)).encode()) == []
+        assert planted_in("\n".join(written).encode()) == []
 
         mlflow.set_tracking_uri(tracking)
         encoder = mricore.load("models:/mri-core@champion")
@@ -103,6 +98,22 @@ def test_no_planted_identifier_reaches_any_output(short_folder, monkeypatch):
         version = mlflow.MlflowClient().get_model_version_by_alias("mri-core", "champion")
         assert "k-NN accuracy" in version.description
     mlflow.set_tracking_uri(None)
+
+
+def output_of(command, folder, settings):
+    """What a job says on both streams; it must end well."""
+    result = subprocess.run(command, cwd=folder, env=settings, capture_output=True, check=False, timeout=240)
+    said = result.stdout + result.stderr
+    assert result.returncode == 0, said.decode()[-3000:]
+    return said
+
+
+def objects(bucket):
+    """{name: content} of everything in a bucket."""
+    client = boto3.client("s3")
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    names = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+    return {name: client.get_object(Bucket=bucket, Key=name)["Body"].read() for name in names}
 
 
 LONGER = ["--set", "train.epochs=6", "--set", "train.checkpoint_seconds=2"]
@@ -133,6 +144,58 @@ def test_a_killed_job_ends_with_the_losses_of_one_that_was_never_killed(short_fo
     subprocess.run(command, cwd=whole, env=settings, capture_output=True, check=True, timeout=240)
     expected = {step: set(values) for step, values in logged_losses(whole).items()}
     assert {step: set(values) for step, values in logged_losses(work).items()} == expected
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+def test_a_killed_job_goes_on_with_another_number_of_workers(short_folder):
+    command, settings, work = prepared(short_folder, "killed")
+    saved = kill_after_checkpoint(command, work, settings)
+    output_of([*command, "--set", "train.workers=1"], work, settings)
+    values = logged_losses(work, exactly=False)
+    _, _, whole = prepared(short_folder, "whole")
+    output_of(command, whole, settings)
+    expected = logged_losses(whole)
+    assert values.keys() == expected.keys()
+    for step, found in values.items():
+        assert found == pytest.approx(expected[step] * len(found), rel=1e-3), step
+        assert len(found) == 1 or step > saved
+
+
+@pytest.mark.servers
+@pytest.mark.slow
+def test_without_arguments_phantoms_become_a_champion_that_plain_calls_load(short_folder):
+    """What a newcomer gets, only smaller: lines, progress, files, and the two documented ways to load."""
+    settings = environment(short_folder)
+    said = output_of(job(*SETTINGS, "--set", "train.epochs=1"), short_folder, settings).decode()
+    assert said.splitlines()[0].startswith("mricore: recipe tiny on generated phantoms, not patients")
+    for pattern in (
+        r"generating: [\d,]+/[\d,]+ phantom patients",
+        r"indexing: [\d,]+/[\d,]+ files, [\d,.]+/s, (ETA|in) ",
+        r"writing: [\d,]+/[\d,]+ slices",
+        r"training: [\d,]+/[\d,]+ steps, [\d,.]+/s, ETA .*, loss [\d.]+",
+        r"dataset manifest: .*manifest\.json",
+        r"MLflow run: ",
+        r"MLflow UI: +\.venv/bin/mlflow ui --backend-store-uri sqlite:",
+        r"model: +models:/mri-core/1 = models:/mri-core@champion",
+    ):
+        assert re.search(pattern, said), pattern
+    (report,) = re.findall(r"report: +(\S+)", said)
+    assert "Generated phantoms" in Path(report).read_text()
+    use = """
+import mlflow, mricore, numpy
+images = numpy.random.default_rng(0).integers(0, 900, (2, 40, 30))
+encoder = mricore.load("models:/mri-core@champion")
+model = mlflow.pyfunc.load_model("models:/mri-core@champion")
+print(numpy.array_equal(encoder(images), model.predict(images)), encoder(images).shape)
+"""
+    assert b"True (2, 24)" in output_of([sys.executable, "-c", use], short_folder, settings)
+    client = mlflow.MlflowClient(f"sqlite:///{short_folder / 'mlflow.db'}")
+    version = client.get_model_version_by_alias("mri-core", "champion")
+    stored = mlflow.artifacts.download_artifacts(
+        run_id=version.run_id, artifact_path="recipe.json", tracking_uri=client.tracking_uri
+    )
+    assert json.loads(Path(stored).read_text())["model"]["dim"] == 24
 
 
 def prepared(folder, name):
@@ -186,14 +249,15 @@ def saved_steps(work):
     return saved
 
 
-def logged_losses(work):
-    """{step: values of the total loss} of the only run; a replayed step has several."""
+def logged_losses(work, exactly=True):
+    """{step: values of the total loss} of the only run; a replayed step has several, ``exactly`` equal."""
     client = mlflow.MlflowClient(f"sqlite:///{work / 'mlflow.db'}")
     (run,) = client.search_runs([client.get_experiment_by_name("mricore").experiment_id])
     losses = {}
     for metric in client.get_metric_history(run.info.run_id, "loss/total"):
         losses.setdefault(metric.step, []).append(metric.value)
-    assert all(len(set(values)) == 1 for values in losses.values()), "a replayed step had another loss"
+    if exactly:
+        assert all(len(set(values)) == 1 for values in losses.values()), "a replayed step had another loss"
     return losses
 
 
@@ -227,10 +291,11 @@ def test_ray_job_submit_with_token_authentication(short_folder):
             "--address",
             url,
             "--working-dir",
-            str(submittable(short_folder)),
+            ".",
         ]
         refused = subprocess.run(
             [*submit, "--", "true"],
+            cwd=ROOT,
             env={**settings, "RAY_AUTH_MODE": "disabled"},
             capture_output=True,
             check=False,
@@ -243,6 +308,7 @@ def test_ray_job_submit_with_token_authentication(short_folder):
         ):
             result = subprocess.run(
                 [*submit, "--", *arguments],
+                cwd=ROOT,
                 env=settings,
                 capture_output=True,
                 text=True,
@@ -261,11 +327,3 @@ def wait_for_agent(url, settings):
     while subprocess.run(probe, env=settings, capture_output=True, check=False).returncode:
         assert time.monotonic() < end
         time.sleep(1)
-
-
-def submittable(folder):
-    """What a user would submit: the repository's own code, without what is ignored."""
-    target = folder / "repository"
-    for name in ("mricore", "jobs"):
-        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-    return target
