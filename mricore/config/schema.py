@@ -37,7 +37,7 @@ class Curation(Frozen):
     """What enters a dataset (paper section 4.1) and how it is stored."""
 
     seed: Seed = 0
-    exclude_locations: tuple[str, ...] = ("brain", "head", "face", "neck", "cervical_spine")
+    exclude_locations: tuple[str, ...] = ("brain", "head", "face", "neck", "cervical_spine", "whole_body")
     """Anatomy that shows a face; see ``mricore.imaging.anatomy`` for the vocabulary."""
     unknown_location: Literal["exclude", "include"] = "exclude"
     """A series without any evidence of its anatomy may show a face, so it stays out by default."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections import Counter
 from collections.abc import Sequence
 from importlib import metadata
@@ -46,7 +47,7 @@ def curate(
     """Curate the ``files`` of ``source`` into ``destination``, return the manifest; needs a Ray session.
 
     A destination that already holds exactly this source under this policy is returned as it is; an
-    interrupted curation starts again, after its unfinished shards have been removed.
+    interrupted curation starts again, and its unfinished shards are overwritten or removed.
 
     Raises:
         UserError: source and destination overlap, the source has no usable MR or can no longer be
@@ -61,7 +62,6 @@ def curate(
     if not files:
         raise UserError(f"no files below {source.uri}", "give the folder that contains the DICOM files")
     destination.require_writable()
-    destination.remove(SHARDS)
     pseudonymizer = Pseudonymizer(key)
     tally: Tally = Counter()
     funnel = [_funnel_row("files found", [], files=len(files))]
@@ -89,7 +89,8 @@ def source_fingerprint(files: Sequence[StoredFile], policy: Curation, key: bytes
     """Keyed digest of a source's file list and the policy; it tells nothing about the names."""
     state = hmac.new(key, policy.model_dump_json().encode(), hashlib.sha256)
     for file in files:
-        state.update(f"{file.path}\0{file.size}\0{file.modified_ns}\n".encode())
+        entry = f"{file.path}\0{file.size}\0{file.modified_ns}\n"
+        state.update(entry.encode("utf-8", "surrogateescape"))  # names may be anything
     return state.hexdigest()
 
 
@@ -135,7 +136,18 @@ def _write(
     order = sorted(slices, key=lambda task: pseudonymizer.order(f"{policy.seed}/{task.record.slice_id}"))
     size = policy.slices_per_shard
     tasks = [order[i : i + size] for i in range(0, len(order), size)]
-    return passes.write_shards(source, destination, tasks, policy.slices_per_row_group)
+    shards = passes.write_shards(source, destination, tasks, policy.slices_per_row_group)
+    _remove_leftovers(destination, shards)
+    return shards
+
+
+def _remove_leftovers(destination: Place, shards: Sequence[Shard]) -> None:
+    """Shards of an interrupted curation under another policy may hold what this one leaves out."""
+    wanted = {shard.path for shard in shards}
+    for file in Place(destination.joined(SHARDS)).files():
+        path = f"{SHARDS}/{file.path}"
+        if path not in wanted and re.fullmatch(r"\d{6}\.parquet", file.path):
+            destination.remove(path)
 
 
 def _funnel_row(

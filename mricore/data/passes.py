@@ -1,7 +1,8 @@
 """The three passes of curation that touch files, each a Ray Data stream of small tasks.
 
 Tasks carry pickled lists of headers, which hold identifiers: they live in the object store of the
-cluster for the length of the job and are never written or printed.
+cluster for the length of the job (Ray spills it to its temporary folder when memory is short) and go
+nowhere else.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def write_shards(
 
     def write(numbered: tuple[int, Sequence[SliceTask]]) -> Shard:
         number, slices = numbered
-        records = [replace(task.record, pixels=_pixels(source, task.path)) for task in slices]
+        records = [replace(task.record, pixels=_pixels_again(source, task.path)) for task in slices]
         return write_shard(target, f"{SHARDS}/{number:06d}.parquet", records, rows_per_group)
 
     progress = Progress("writing", sum(len(slices) for slices in tasks), "slices")
@@ -111,6 +112,8 @@ def measure_one(source: Place, volume: Volume, pseudonymizer: Pseudonymizer) -> 
         decoded = [(_pixels(source, frame.uri), frame.slope, frame.intercept) for frame in volume.frames]
     except UnreadablePixelsError as error:
         return MeasuredVolume((), 0, error.reason)
+    except MemoryError:
+        return MeasuredVolume((), 0, Reason.UNREADABLE_PIXELS)
     except UserError:
         source.require()
         return MeasuredVolume((), 0, Reason.UNREADABLE_PIXELS)
@@ -130,6 +133,15 @@ def measure_one(source: Place, volume: Volume, pseudonymizer: Pseudonymizer) -> 
 def _pixels(source: Place, path: str) -> Pixels:
     # read as a whole first: what a codec raises on damaged bytes must not look like an outage
     return read_pixels(io.BytesIO(source.read_bytes(path)))
+
+
+def _pixels_again(source: Place, path: str) -> Pixels:
+    """Pixels that could be read before."""
+    try:
+        return _pixels(source, path)
+    except UnreadablePixelsError:
+        remedy = "run the same command again when nobody writes to it"
+        raise UserError(f"{source.uri} has changed while it was read", remedy) from None
 
 
 def _header(source: Place, path: str) -> FrameHeader | Reason:

@@ -54,6 +54,9 @@ class Place:
         Raises:
             UserError: the place does not exist or may not be read.
         """
+        if not self.is_remote:
+            with readable_errors(self.uri):
+                return sorted(_local_files(Path(self.uri)), key=lambda file: file.path)
         system, root = self._resolved()
         with readable_errors(self.uri):
             found = system.get_file_info(fs.FileSelector(root, recursive=True))
@@ -115,9 +118,14 @@ class Place:
         Raises:
             UserError: the file does not exist or may not be read.
         """
-        system, full = self._resolved(path)
-        with readable_errors(self.uri), system.open_input_file(full) as stream:
-            yield cast(BinaryIO, stream)
+        with readable_errors(self.uri):
+            if not self.is_remote:  # by Python, as pyarrow cannot open names that are not UTF-8
+                with Path(self.joined(path)).open("rb") as file:
+                    yield file
+                return
+            system, full = self._resolved(path)
+            with system.open_input_file(full) as stream:
+                yield cast(BinaryIO, stream)
 
     def read_bytes(self, path: str) -> bytes:
         """The whole content of a file."""
@@ -185,6 +193,27 @@ def readable_errors(uri: str) -> Iterator[None]:
             ) from None
         cause, remedy = _cause(error)
         raise UserError(f"{uri} cannot be used ({cause})", remedy) from None
+
+
+def _local_files(root: Path) -> Iterator[StoredFile]:
+    """Regular files; links to folders are followed, but no folder is entered twice."""
+
+    def fail(error: OSError) -> None:
+        if Path(error.filename) == root:
+            raise error
+
+    seen: set[tuple[int, int]] = set()
+    for folder, names, files in os.walk(root, onerror=fail, followlinks=True):
+        here = Path(folder).stat()
+        if (here.st_dev, here.st_ino) in seen:
+            names.clear()
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        names.sort()
+        for path in (Path(folder, name) for name in files):
+            if path.is_file():
+                found = path.stat()
+                yield StoredFile(path.relative_to(root).as_posix(), found.st_size, found.st_mtime_ns)
 
 
 def _s3() -> fs.FileSystem:

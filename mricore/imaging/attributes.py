@@ -34,6 +34,8 @@ _NATIVE_SYNTAXES: dict[tuple[bool | None, bool | None], UID] = {
 }
 """By (implicit VR, little endian), as found in a file that does not say."""
 _LOGGERS = ("pydicom", "pylibjpeg", "openjpeg", "jpeg_ls")
+LONGEST_TEXT = 1024
+"""Far beyond what DICOM allows in the texts that are read here."""
 _SILENT = logging.CRITICAL + 1
 
 
@@ -128,9 +130,9 @@ def _is_cut(dataset: Dataset) -> bool:
 
 
 def text(dataset: Dataset, name: str) -> str:
-    """A text without its padding; empty if missing."""
+    """A text without its padding, cut to ``LONGEST_TEXT`` characters; empty if missing."""
     value = dataset.get(name)
-    return "" if value is None else str(value).strip(" \0")
+    return "" if value is None else str(value)[:LONGEST_TEXT].strip(" \0")
 
 
 def words(dataset: Dataset, name: str) -> tuple[str, ...]:

@@ -93,9 +93,9 @@ def slice_record(
         raise ValueError("location and sequence must be words of their closed vocabularies")
     first = volume.frames[0]
     return SliceRecord(
-        slice_id=pseudonymizer.pseudonym("slice", frame.sop_uid),
-        volume_id=pseudonymizer.pseudonym("volume", first.series_uid, first.sop_uid),
-        exam_id=pseudonymizer.pseudonym("exam", frame.study_uid),
+        slice_id=pseudonymizer.pseudonym("slice", frame.patient_key, frame.sop_uid),
+        volume_id=pseudonymizer.pseudonym("volume", first.patient_key, first.series_uid, first.sop_uid),
+        exam_id=pseudonymizer.pseudonym("exam", frame.patient_key, frame.study_uid),
         patient_id=pseudonymizer.pseudonym("patient", frame.patient_key),
         index=index,
         slices_in_volume=len(volume.frames),

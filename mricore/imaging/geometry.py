@@ -27,6 +27,6 @@ def plane(orientation: Sequence[float]) -> str:
     return PLANES[nearest] if cosines[nearest] >= math.cos(math.radians(OBLIQUE_DEGREES)) else "oblique"
 
 
-def distance_along(direction: Vector, position: Sequence[float]) -> float:
+def distance_along(direction: Sequence[float], position: Sequence[float]) -> float:
     """Distance in mm of a position (3,) from the origin along a unit vector."""
     return sum(a * b for a, b in zip(direction, position, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -35,6 +36,16 @@ _PRIVATE_B_VALUES = (
     (0x2001, "PHILIPS IMAGING DD 001", 0x03),
 )
 """Group, creator and element of the vendors' b-values."""
+_REQUESTED = ("RequestedProcedureDescription", "ScheduledProcedureStepDescription")
+FIELD_LIMITS = (0.01, 25.0)
+"""Tesla."""
+_LIMITS = {
+    "repetition_time": (0.0, 1e5),
+    "echo_time": (0.0, 1e4),
+    "inversion_time": (0.0, 1e5),
+    "flip_angle": (0.0, 360.0),
+}
+"""Times in ms, angle in degrees."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,7 +54,8 @@ class FrameHeader:
 
     It holds identifiers, so its ``repr`` shows nothing. ``orientation`` is the direction of a row, then of
     a column; ``spacing`` is between rows, then between columns. The free text (descriptions, coil) serves
-    to derive categories and goes nowhere else.
+    to derive categories and goes nowhere else. ``procedures`` joins the performed procedure, the request's
+    and the coded anatomic region; ``shows_face`` is what a de-identification tool said of the pixels.
     """
 
     uri: str
@@ -58,6 +70,8 @@ class FrameHeader:
     series_description: str
     protocol_name: str
     requested_procedure: str
+    procedures: str
+    shows_face: bool
     coil: str
     manufacturer: str
     model: str
@@ -110,7 +124,7 @@ def read_header(stream: BinaryIO, uri: str) -> FrameHeader | Reason:
             return Reason.UNREADABLE_HEADER
 
 
-_LOCALIZER = re.compile(r"\b(LOC|LOCALI[SZ]ERS?|LOCATOR|SCOUT|SURV|SURVEY)\b")
+_LOCALIZER = re.compile(r"\b(LOC|LO[CK]ALI[SZ]\w*|LOCATOR|SCOUTS?|SURV|SURVEYS?|REPERAGE|TOPOGRAMM?E?)\d*\b")
 _COMPUTED = re.compile(
     r"\b(MIP|MINIP|PROJECTION|SUB|SUBTRACT|SUBTRACTION|SCREEN|SCREENSHOT"
     r"|ADC|EADC|DADC|FA|COLFA|EXP|TRACEW?|TENSOR|TTP|MTT|R?CBV|R?CBF|PBP|KTRANS|VE|KEP|IAUC|TMAX"
@@ -118,6 +132,8 @@ _COMPUTED = re.compile(
     r"|(T1|T2|T2 STAR|R1|R2|R2 STAR|T1RHO|PERFUSION) ?MAP)\b"
 )
 """ImageType values of images that no scanner acquires: projections, differences, parametric maps."""
+_NAMED_COMPUTED = re.compile(r"\b(E?ADC|MIPS?|MINIP|SUBTRACTIONS?)\b")
+"""Names of series that are no acquisitions, whatever their ImageType says."""
 _REFORMATTED = re.compile(r"\b(MPR|CPR|REFORMAT|REFORMATTED|RESAMPLED|CURVED|MEAN|AVERAGE)\b")
 """ImageType values that mean a reformat only in a derived image."""
 _PHANTOM = re.compile(r"\bPH?ANTOM[ES]?\b(?! (LIMB|PAIN))|\bFANTOM[AE]?\b")
@@ -139,7 +155,7 @@ def frame_reason(header: FrameHeader, policy: Curation) -> Reason | None:
     derived = header.image_type[:1] == ("DERIVED",)
     if _LOCALIZER.search(kind) or _LOCALIZER.search(series):
         return Reason.LOCALIZER
-    if _COMPUTED.search(kind) or (derived and _REFORMATTED.search(kind)):
+    if _COMPUTED.search(kind) or (derived and _REFORMATTED.search(kind)) or _NAMED_COMPUTED.search(series):
         return Reason.DERIVED
     if _PHANTOM.search(series) or _PHANTOM.search(study):
         return Reason.PHANTOM
@@ -149,8 +165,9 @@ def frame_reason(header: FrameHeader, policy: Curation) -> Reason | None:
 
 
 def _plain(words: str) -> str:
-    """Upper case with single spaces between words; the slash keeps texts apart."""
-    return " ".join(re.sub(r"[^A-Z0-9/]+", " ", words.upper()).split())
+    """Upper case without accents, single spaces between words; the slash keeps texts apart."""
+    bare = unicodedata.normalize("NFKD", words).encode("ascii", "ignore").decode()
+    return " ".join(re.sub(r"[^A-Z0-9/]+", " ", bare.upper()).split())
 
 
 def _frame(dataset: FileDataset, uri: str) -> FrameHeader | Reason:
@@ -161,6 +178,8 @@ def _frame(dataset: FileDataset, uri: str) -> FrameHeader | Reason:
     if not (sop and series) or not slope or not math.isfinite(slope + intercept):
         return Reason.UNREADABLE_HEADER
     values: dict[str, Any] = {field: read(dataset, name) for field, (read, name) in _FIELDS.items()}
+    for field, limits in _LIMITS.items():
+        values[field] = _within(limits, values[field])
     return FrameHeader(
         uri=uri,
         sop_uid=sop,
@@ -168,7 +187,9 @@ def _frame(dataset: FileDataset, uri: str) -> FrameHeader | Reason:
         study_uid=study,
         patient_key=_patient(dataset) or study,
         modality="MR",
-        field_strength=_tesla(number(dataset, "MagneticFieldStrength")),
+        procedures=_procedures(dataset),
+        shows_face=text(dataset, "RecognizableVisualFeatures").upper() == "YES",
+        field_strength=_within(FIELD_LIMITS, _tesla(number(dataset, "MagneticFieldStrength"))),
         b_value=_b_value(dataset),
         rows=int(dataset.Rows),
         columns=int(dataset.Columns),
@@ -209,6 +230,20 @@ _FIELDS: dict[str, tuple[Callable[[Dataset, str], Any], str]] = {
     "slice_thickness": (number, "SliceThickness"),
     "photometric": (text, "PhotometricInterpretation"),
 }
+
+
+def _procedures(dataset: Dataset) -> str:
+    """What the performed procedure, the request and the coded anatomic region say."""
+    found = [text(dataset, "PerformedProcedureStepDescription")]
+    for item in dataset.get("RequestAttributesSequence") or []:
+        found += [text(item, name) for name in _REQUESTED]
+    found += [text(item, "CodeMeaning") for item in dataset.get("AnatomicRegionSequence") or []]
+    return " / ".join(part for part in found if part)
+
+
+def _within(limits: tuple[float, float], value: float) -> float:
+    """NaN for what no scanner does: a number that is none of physics may be one of a patient."""
+    return value if limits[0] <= value <= limits[1] else math.nan
 
 
 def _rescale(dataset: Dataset) -> tuple[float, float]:

@@ -31,7 +31,7 @@ from mricore.imaging.codestreams import announced, without_padding
 from mricore.records import Pixels, Reason
 
 MAX_BITS = 16
-MAX_PIXELS = 1 << 26
+MAX_PIXELS = 1 << 24
 """Beyond any MR matrix; a damaged header must not make a worker allocate gigabytes."""
 
 _PLUGINS: dict[str, str] = {
@@ -63,9 +63,10 @@ def read_pixels(stream: BinaryIO) -> Pixels:
     """Decode one image: (rows, columns), uint16 or int16.
 
     Signed or unsigned as the header says; only the stored bits survive, so overlays hidden in high bits do
-    not; 8-bit images are widened. MONOCHROME1 (low is bright) is turned around inside the stored range,
-    v -> low + high - v with [low, high] the range of BitsStored, so that a larger integer is always
-    brighter; slope and intercept then apply to the turned integers.
+    not, and a value that does not fit into the stored bits is damage; 8-bit images are widened. MONOCHROME1
+    (low is bright) is turned around inside the stored range, v -> low + high - v with [low, high] the range
+    of BitsStored, so that a larger integer is always brighter; slope and intercept then apply to the turned
+    integers.
 
     Raises:
         UnreadablePixelsError: no decoder, damaged or truncated data, or not one greyscale image.
@@ -159,12 +160,31 @@ def _stored_integers(dataset: FileDataset, raw: NDArray[Any]) -> Pixels:
         raise ValueError("not one greyscale image of at most 16 bits")
     signed = bool(dataset.PixelRepresentation)
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
-    integers = (raw.astype(np.int32) >> _unused_low_bits(dataset, bits)) & ((1 << bits) - 1)
+    found = raw.astype(np.int32) >> _unused_low_bits(dataset, bits)
+    integers = found & ((1 << bits) - 1)
     if signed:
         integers -= (integers >> (bits - 1)) << bits
+    if not _has_overlays(dataset):
+        _refuse_overflow(found, integers, bits, int(dataset.BitsAllocated))
     if str(dataset.PhotometricInterpretation) == "MONOCHROME1":
         integers = low + high - integers
     return integers.astype(np.int16) if signed else integers.astype(np.uint16)
+
+
+def _has_overlays(dataset: FileDataset) -> bool:
+    """Whether there are overlays, which old files keep in the unused bits of the pixels."""
+    tags = dataset.keys()
+    return any(tag.group & 0xFF00 == 0x6000 for tag in tags)
+
+
+def _refuse_overflow(
+    found: NDArray[np.int32], integers: NDArray[np.int32], bits: int, allocated: int
+) -> None:
+    """Unused high bits are zero, or repeat the sign; anything else is a value that BitsStored cannot hold."""
+    whole = (1 << allocated) - 1
+    high = (found & whole) >> bits
+    if not ((high == 0) | ((integers < 0) & (high == whole >> bits))).all():
+        raise ValueError("values above the stored bits")
 
 
 def _unused_low_bits(dataset: FileDataset, bits: int) -> int:

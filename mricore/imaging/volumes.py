@@ -23,6 +23,11 @@ SAME_ORIENTATION = 0.01
 SAME_SPACING = 0.001
 SAME_ECHO_TIME = 0.05
 SAME_B_VALUE = 1.0
+SAME_INVERSION_TIME = 0.5
+SAME_FLIP_ANGLE = 0.5
+SAME_ORIGIN = 5.0
+"""Images whose corners are nearer than this (mm) in their plane belong to one stack; a left and a right one
+do not. It leaves room for orientations that exports have rounded."""
 _COMPONENTS = frozenset(
     {"M", "P", "R", "I", "PHASE", "MAGNITUDE", "REAL", "IMAGINARY"}
     | {"W", "F", "WATER", "FAT", "IP", "OP", "IN", "OUT", "OPP", "INPHASE", "OUTPHASE"}
@@ -45,12 +50,12 @@ def build_volumes(headers: Iterable[FrameHeader], policy: Curation) -> tuple[lis
     a whole (paper section 4.1).
     """
     tally: Tally = Counter()
-    by_series: dict[str, list[FrameHeader]] = defaultdict(list)
+    by_series: dict[tuple[str, str, str], list[FrameHeader]] = defaultdict(list)
     for header in _without_copies(headers, tally):
-        by_series[header.series_uid].append(header)
+        by_series[header.patient_key, header.study_uid, header.series_uid].append(header)
     volumes = []
-    for uid in sorted(by_series):
-        for stack in _stacks(by_series[uid]):
+    for key in sorted(by_series):
+        for stack in _stacks(by_series[key]):
             found, flaw = _volumes_of(stack, policy)
             if flaw is None:
                 volumes.extend(found)
@@ -60,13 +65,17 @@ def build_volumes(headers: Iterable[FrameHeader], policy: Curation) -> tuple[lis
 
 
 def _without_copies(headers: Iterable[FrameHeader], tally: Tally) -> list[FrameHeader]:
-    """One header per SOP instance: the one with the smallest path; the rest are copies of the file."""
-    unique: dict[str, FrameHeader] = {}
-    for header in sorted(headers, key=lambda one: (one.sop_uid, one.uri)):
-        if header.sop_uid in unique:
+    """One header per patient and SOP instance: the one with the smallest path; the rest are copies.
+
+    Careless anonymisers give several patients the same UIDs, which must not merge them.
+    """
+    unique: dict[tuple[str, str], FrameHeader] = {}
+    for header in sorted(headers, key=lambda one: (one.patient_key, one.sop_uid, one.uri)):
+        key = header.patient_key, header.sop_uid
+        if key in unique:
             tally["file", Reason.DUPLICATE_FILE] += 1
         else:
-            unique[header.sop_uid] = header
+            unique[key] = header
     return list(unique.values())
 
 
@@ -77,12 +86,21 @@ def _stacks(series: Sequence[FrameHeader]) -> list[list[FrameHeader]]:
         _alike([one.spacing for one in series], SAME_SPACING),
         _alike([(one.echo_time,) for one in series], SAME_ECHO_TIME),
         _alike([(one.b_value,) for one in series], SAME_B_VALUE),
+        _alike([(one.inversion_time,) for one in series], SAME_INVERSION_TIME),
+        _alike([(one.flip_angle,) for one in series], SAME_FLIP_ANGLE),
+        _alike([_origin_in_plane(one) for one in series], SAME_ORIGIN),
     )
     stacks: dict[tuple[object, ...], list[FrameHeader]] = defaultdict(list)
     for header, *labels in zip(series, *tolerant, strict=True):
         exact = (header.rows, header.columns, header.echo_number, header.temporal_position)
         stacks[(*labels, *exact, _component(header))].append(header)
     return sorted(stacks.values(), key=lambda stack: min(_acquired(header) for header in stack))
+
+
+def _origin_in_plane(header: FrameHeader) -> tuple[float, float]:
+    """Where in its own plane an image begins (mm along rows and along columns)."""
+    row, column = header.orientation[:3], header.orientation[3:]
+    return distance_along(row, header.position), distance_along(column, header.position)
 
 
 def _component(header: FrameHeader) -> tuple[str, ...]:
@@ -97,7 +115,7 @@ def _alike(vectors: Sequence[tuple[float, ...]], tolerance: float) -> list[int]:
     Rounding would part values that lie on either side of a rounding boundary. Representatives are taken
     in sorted order, so labels do not depend on the order of the input; NaN is like NaN.
     """
-    known = [tuple(-1.0 if math.isnan(value) else value for value in vector) for vector in vectors]
+    known = [tuple(-1e9 if math.isnan(value) else value for value in vector) for vector in vectors]
     representatives: list[tuple[float, ...]] = []
     labels = {}
     for vector in sorted(set(known)):
@@ -116,13 +134,15 @@ def _volumes_of(stack: list[FrameHeader], policy: Curation) -> tuple[list[Volume
     """The volumes of a stack, and the flaw that they share.
 
     Repeated positions are time points or diffusion directions: if every position occurs equally often,
-    the k-th occurrences in acquisition order form one volume; otherwise nothing tells which slices belong
-    together.
+    the k-th occurrences in acquisition order form one volume; otherwise, or without numbers of acquisition,
+    nothing tells which slices belong together.
     """
     places, groups = _positions(stack)
     distances = [after - before for before, after in pairwise(places)]
     spacing = median(distances) if distances else math.nan
     if len({len(group) for group in groups}) > 1:
+        return [Volume(tuple(group[0] for group in groups), spacing)], Reason.DUPLICATE_POSITION
+    if any(len({_acquired(one)[:2] for one in group}) < len(group) for group in groups):
         return [Volume(tuple(group[0] for group in groups), spacing)], Reason.DUPLICATE_POSITION
     passes = zip(*(sorted(group, key=_acquired) for group in groups), strict=True)
     volumes = [Volume(frames, spacing) for frames in passes]

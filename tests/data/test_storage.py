@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from mricore.data.storage import place
@@ -38,6 +40,22 @@ def test_a_missing_folder_is_one_clear_line(tmp_path):
         place(str(tmp_path / "absent")).files()
     with pytest.raises(UserError, match="nothing found"):
         place(str(tmp_path)).read_bytes("absent")
+
+
+def test_links_are_followed_once_and_any_name_is_listed_and_read(tmp_path):
+    folder = tmp_path / "in"
+    (folder / "a").mkdir(parents=True)
+    (folder / "a" / "1").write_text("x")
+    (folder / "a" / "up").symlink_to(folder)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "2").write_text("y")
+    (folder / "b").symlink_to(tmp_path / "elsewhere")
+    (folder / "dangling").symlink_to(tmp_path / "absent")
+    with open(os.fsencode(folder) + b"/M\xfcller", "wb") as file:  # noqa: PTH123 - no path of text has it
+        file.write(b"z")
+    source = place(str(folder))
+    contents = {file.path: source.read_bytes(file.path) for file in source.files()}
+    assert contents == {"M\udcfcller": b"z", "a/1": b"x", "b/2": b"y"}
 
 
 def test_addresses_of_one_place_are_equal(tmp_path):

@@ -4,9 +4,18 @@ from dataclasses import replace
 
 import pytest
 from dicom_files import mr_header
+from pydicom.dataset import Dataset
 
 from mricore.config.schema import Curation
 from mricore.imaging.anatomy import FACE_BEARING, LOCATIONS, UNKNOWN, Finding, locate, locations_in
+
+
+def coded(**attributes):
+    item = Dataset()
+    for name, value in attributes.items():
+        setattr(item, name, value)
+    return item
+
 
 SILENT = replace(
     mr_header(),
@@ -92,7 +101,7 @@ def test_descriptions_are_understood(attribute, text, location):
 
 @pytest.mark.parametrize(
     "text",
-    ["femoral head", "FEMUR HEAD", "head of the left femur", "Femoral-Neck", "neck of femur", "radial head"],
+    ["femoral head", "FEMUR HEAD", "head of the left femur", "Femoral-Neck", "neck of femur", "radius head"],
 )
 def test_a_head_of_a_bone_is_no_face(text):
     assert place(body_part="THIGH", study_description=text) not in FACE_BEARING
@@ -135,7 +144,81 @@ def test_body_part_examined_comes_before_descriptions():
 
 def test_a_vague_word_gives_way_to_a_better_one():
     assert place(body_part="EXTREMITY", study_description="MR ankle") == "ankle"
-    assert place(body_part="WHOLEBODY") == "whole_body"
+
+
+@pytest.mark.parametrize("words", ["", "t1 vibe dixon legs", "thorax"])
+def test_a_whole_body_has_a_face(words):
+    assert place(body_part="WHOLEBODY", series_description=words) == "whole_body"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SPINE",
+        "Wirbelsäule",
+        "SPINE^CERV",
+        "MR CERV SPINE WO",
+        "SPINE C WITHOUT",
+        "SPINE TOTAL",
+        "SPINE WHOLE",
+        "C AND T SPINE",
+        "C/T SPINE",
+        "C & L SPINE",
+        "MR SPINE CERVICAL TUMOR W WO",
+        "Halswirbelsäule",
+        "Ganzwirbelsäule sag",
+        "SPINE t2 C2/3",
+        "columna",
+    ],
+)
+def test_a_spine_is_cervical_unless_another_level_is_told(text):
+    assert place(study_description=text) == "cervical_spine"
+    assert place(body_part="SPINE", series_description=text) == "cervical_spine"
+
+
+def test_the_level_of_a_spine_may_stand_in_another_attribute():
+    for level in ("MR LUMBAR", "LSPINE", "T-Spine", "LWS", "sacrum", "thoracic spine"):
+        assert place(body_part="SPINE", study_description=level) == "spine"
+    assert place(body_part="TSPINE", series_description="MobiView SAG T2 C/T PRE") == "cervical_spine"
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ("", "t1_vibe_radial_head"),
+        ("", "3D RADIAL NECK"),
+        ("", "ep2d_bold_finger_tapping"),
+        ("", "BOLD hand motor"),
+        ("KNEE", "NEURO^ROUTINE"),
+        ("", "RM CRANEO Y COLUMNA LUMBAR"),
+        ("", "Halsweichteile und Thorax"),
+        ("", "MRT Schädelbasis Leber"),
+        ("LSPINE", "RM ENCEFALO"),
+    ],
+)
+def test_other_words_do_not_hide_a_face(part, text):
+    assert place(body_part=part, study_description=text) in FACE_BEARING
+
+
+def test_words_with_two_meanings_go_by_their_neighbours():
+    assert place(study_description="MR elbow radial head fracture") == "elbow"
+    assert place(study_description="Neuro^LSpine") == "spine"
+    assert place(study_description="TRIAL ARM 2") == UNKNOWN
+    assert place(study_description="MR ARM L") == "arm"
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"PerformedProcedureStepDescription": "MR CERVICAL SPINE"},
+        {"RequestAttributesSequence": [coded(RequestedProcedureDescription="MRI BRAIN")]},
+        {"RequestAttributesSequence": [coded(), coded(ScheduledProcedureStepDescription="orbits")]},
+        {"AnatomicRegionSequence": [coded(CodeMeaning="Neck")]},
+        {"RecognizableVisualFeatures": "YES"},
+    ],
+)
+def test_every_standard_attribute_may_tell_of_a_face(attributes):
+    assert locate(mr_header(BodyPartExamined="LSPINE", **attributes)).value in FACE_BEARING
 
 
 def test_the_coil_is_asked_only_if_nothing_else_tells():

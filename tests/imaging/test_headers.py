@@ -303,3 +303,27 @@ def test_reading_leaves_warnings_and_loggers_as_they_were():
     for content in damaged_files(10, seed=1):
         read_header(io.BytesIO(content), "file")
     assert (list(warnings.filters), logging.getLogger("pydicom").level) == before
+
+
+@pytest.mark.parametrize(
+    ("attribute", "wrong", "field"),
+    [
+        ("MagneticFieldStrength", "19471103", "field_strength"),
+        ("EchoTime", "7731905", "echo_time"),
+        ("RepetitionTime", "5550123", "repetition_time"),
+        ("FlipAngle", "1947", "flip_angle"),
+    ],
+)
+def test_a_number_that_is_no_physics_is_missing(attribute, wrong, field):
+    """It may be an identifier that somebody typed into the wrong field."""
+    assert math.isnan(getattr(mr_header(**{attribute: wrong}), field))
+
+
+@pytest.mark.parametrize("words", ["ADC map", "MIP cor", "ep2d_diff_ADC", "Subtraction 1"])
+def test_a_computed_series_is_known_by_its_name(words):
+    assert frame_reason(mr_header(SeriesDescription=words), Curation()) == Reason.DERIVED
+
+
+@pytest.mark.parametrize("words", ["Scouts", "LOCALIZERS2", "Lokalizer", "repérage", "3-plane loc"])
+def test_a_localizer_is_known_by_its_name(words):
+    assert frame_reason(mr_header(SeriesDescription=words), Curation()) == Reason.LOCALIZER

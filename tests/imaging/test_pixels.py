@@ -130,7 +130,16 @@ def test_overlays_in_high_bits_do_not_survive():
     overlay = np.zeros_like(pixels)
     overlay[10:20] = 0xF000
     image = dataset(pixels, PixelData=(pixels | overlay).tobytes())
+    image.add_new(0x60000102, "US", 12)  # overlay bit position
     assert np.array_equal(read_pixels(stream(image)), pixels)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16])
+def test_values_that_do_not_fit_into_the_stored_bits_are_damage(dtype):
+    """Without an overlay in the file nothing explains them; cut off they would be other intensities."""
+    image = dataset(ramp(top=5000).astype(dtype), bits=12)
+    with pytest.raises(UnreadablePixelsError):
+        read_pixels(stream(image))
 
 
 def test_sign_comes_from_the_stored_bits():

@@ -195,6 +195,50 @@ def test_a_flawed_stack_does_not_take_others_with_it():
     assert tally == Counter({("volume", Reason.GAP): 1})
 
 
+def test_patients_whose_files_share_uids_are_not_merged():
+    """As careless anonymisers write them; interleaved they would look like one volume."""
+    one = images([0, 2, 4, 6, 8], patient_key="a")
+    other = images([1, 3, 5, 7, 9], patient_key="b")
+    volumes, tally = build_volumes(one + other, POLICY)
+    assert not tally
+    assert [{frame.patient_key for frame in volume.frames} for volume in volumes] == [{"a"}, {"b"}]
+
+
+@pytest.mark.parametrize(
+    ("attribute", "first", "second"),
+    [("flip_angle", 5.0, 15.0), ("inversion_time", 100.0, 800.0), ("b_value", math.nan, 0.0)],
+)
+def test_a_series_is_split_by_physics_whatever_the_order_of_acquisition(attribute, first, second):
+    """First and second contrast change places from slice to slice."""
+    values = [first, second, second, first] * 3
+    stack = [
+        replace(one, position=(0.0, 0.0, float(k // 2)), **{attribute: values[k]})
+        for k, one in enumerate(images(range(12)))
+    ]
+    volumes, tally = build_volumes(stack, POLICY)
+    assert not tally
+    found = [{str(getattr(frame, attribute)) for frame in volume.frames} for volume in volumes]
+    assert sorted(found, key=str) == sorted([{str(first)}, {str(second)}], key=str)
+
+
+def test_left_and_right_stacks_are_two_volumes():
+    left = [replace(one, position=(-100.0, 0.0, 2.0 * k)) for k, one in enumerate(images(range(5)))]
+    right = [
+        replace(one, position=(100.0, 0.0, 2.0 * k + 1)) for k, one in enumerate(images(range(5), first=6))
+    ]
+    volumes, tally = build_volumes(left + right, POLICY)
+    assert not tally
+    assert [{frame.position[0] for frame in volume.frames} for volume in volumes] == [{-100.0}, {100.0}]
+
+
+def test_repeats_without_numbers_of_acquisition_cannot_be_told_apart():
+    """Their UIDs sort as text, which is no order of time."""
+    stack = [replace(one, instance_number=None) for one in images(list(range(5)) * 3)]
+    volumes, tally = build_volumes(stack, POLICY)
+    assert not volumes
+    assert tally == Counter({("volume", Reason.DUPLICATE_POSITION): 1})
+
+
 def test_copies_of_a_file_are_counted_and_dropped():
     stack = images(range(5))
     copies = [replace(one, uri=f"copy/{one.uri}") for one in stack[:2]] + [replace(stack[0], uri="0/first")]

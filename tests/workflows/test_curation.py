@@ -62,7 +62,9 @@ def test_stored_pixels_are_those_of_the_files_bit_for_bit(curated):
     pseudonymizer, found = Pseudonymizer(KEY), 0
     for path in (folder / "dicom").rglob("IM*"):
         dataset = pydicom.dcmread(path)
-        record = stored.get(pseudonymizer.pseudonym("slice", str(dataset.SOPInstanceUID)))
+        record = stored.get(
+            pseudonymizer.pseudonym("slice", f"/{dataset.PatientID}", str(dataset.SOPInstanceUID))
+        )
         if record is not None:
             found += 1
             np.testing.assert_array_equal(record.pixels, dataset.pixel_array)
