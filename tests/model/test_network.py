@@ -131,6 +131,30 @@ def test_slices_of_any_form_and_scale_embed_alike(tmp_path):
     np.testing.assert_array_equal(Embedder.load(tmp_path)(images), expected)
 
 
+def test_an_embedder_normalises_as_in_training(tmp_path):
+    images = np.random.default_rng(0).integers(0, 1000, (2, 40, 30)).astype(float)
+    images[:, 0, 0] = 9000  # an outlier, which percentiles ignore
+    low, high = (np.percentile(images, q, axis=(1, 2), keepdims=True) for q in (0.5, 99.5))
+    by_hand = np.clip((images - low) / (high - low), 0, 1)
+    made = {
+        mode: Embedder.from_network(network(), MODEL, 24, mode) for mode in ("slice", "percentile", "volume")
+    }
+    np.testing.assert_allclose(made["percentile"](images), made["volume"](by_hand), atol=1e-4)
+    assert np.abs(made["slice"](images) - made["percentile"](images)).max() > 1e-3
+    with pytest.raises(UserError, match="scaled by their volume"):
+        made["volume"](images)
+    made["percentile"].save(tmp_path)
+    assert Embedder.load(tmp_path).normalization == "percentile"
+
+
+def test_an_encoder_trained_with_xformers_runs_anywhere():
+    settings = MODEL.model_copy(update={"attention": "xformers"})
+    trained = build_network(settings, HEAD, torch.Generator().manual_seed(0))
+    images = np.random.default_rng(0).random((1, 24, 24))
+    expected = Embedder.from_network(network(), MODEL, 24)(images)
+    np.testing.assert_array_equal(Embedder.from_network(trained, settings, 24)(images), expected)
+
+
 def test_unusable_slices_and_folders_are_told(tmp_path):
     embedder = Embedder.from_network(network(), MODEL, 24)
     for wrong in (np.zeros((2, 3, 8, 8)), np.zeros(5), np.full((1, 8, 8), np.nan)):

@@ -13,6 +13,7 @@ from jobs.pretrain import main as pretrain_main
 from mricore.errors import UserError
 from mricore.workflows.ablate import parse_arms
 from mricore.workflows.entry import run
+from tune.ablate import main as ablate_main
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = [part for setting in FEW_REPORTS for part in ("--set", setting)]
@@ -31,7 +32,7 @@ def test_every_arm_is_trained_and_judged_and_the_study_continues(short_folder):
     ]
     command += [
         "--set",
-        "train.cpus_per_worker=0.9",
+        "train.epochs=1",
         "--arm",
         "a=seed=1",
         "--arm",
@@ -60,9 +61,26 @@ def test_arms_are_read_and_mistakes_are_told():
         "a": ("seed=1", "train.epochs=2"),
         "b": ("seed=2",),
     }
+    assert parse_arms(["m=augment.mask_ratio=[0.2,0.3],seed=1"]) == {
+        "m": ("augment.mask_ratio=[0.2,0.3]", "seed=1")
+    }
     for wrong in (["a"], ["a=seed"], ["a=seed=1", "a=seed=2"]):
         with pytest.raises(UserError):
             parse_arms(wrong)
+
+
+@pytest.mark.parametrize(
+    ("arms", "told"),
+    [
+        (["a=curation.seed=1", "b=curation.seed=2"], "share one dataset"),
+        (["a=optimizer.lr=1e-3", "b=optimizer.lr=0.001,train.log_every=3"], "same settings"),
+    ],
+)
+def test_arms_that_could_not_be_compared_are_refused(arms, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(ablate_main, [part for arm in arms for part in ("--arm", arm)]) == 2
+    assert told in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_training_that_the_machine_cannot_hold_is_refused_at_once(

@@ -1,0 +1,55 @@
+"""How runs are named and remembered, and what the controller does while the tracking server is away."""
+
+import pytest
+from mlflow.exceptions import MlflowException
+from records import small_dataset
+from small import small_recipe
+
+from mricore.data.storage import place
+from mricore.errors import UserError
+from mricore.training import launch, telemetry
+from mricore.training.launch import RunRecord
+from mricore.training.telemetry import MlflowReporter, Tracked
+
+
+def test_a_run_is_named_by_what_is_learned_and_not_by_where(tmp_path):
+    manifest = small_dataset(place(str(tmp_path / "a")), 30)
+    other = small_dataset(place(str(tmp_path / "b")), 30, seed=1)
+    name = launch.run_name(small_recipe(), manifest)
+    for where in ("train.workers=1", "train.checkpoint_seconds=9", "data.source=ray", "train.log_every=3"):
+        assert launch.run_name(small_recipe(where), manifest) == name
+    for what in ("seed=1", "optimizer.lr=1e-4", "data.normalization=volume", "train.batch_size=32"):
+        assert launch.run_name(small_recipe(what), manifest) != name
+    assert launch.run_name(small_recipe(), other) != name
+    assert launch.run_name(small_recipe(), manifest, 2) == f"{name}-2"
+
+
+def test_a_record_returns_and_a_damaged_one_is_told(tmp_path):
+    runs = place(str(tmp_path))
+    assert launch.read_record(runs, "r") is None
+    record = RunRecord("r", "id", checkpoint="c")
+    launch.write_record(runs, record)
+    assert launch.read_record(runs, "r") == record
+    for damage in (b"{", b'{"name": "r", "newer": 1}', b"[]"):
+        runs.write_bytes("r/run.json", damage)
+        with pytest.raises(UserError, match="damaged"):
+            launch.read_record(runs, "r")
+
+
+def test_rows_wait_while_the_tracking_server_is_away(monkeypatch):
+    written, away = [], [True]
+
+    def log_rows(_, rows):
+        if away[0]:
+            raise MlflowException("no answer")
+        written.extend(rows)
+
+    monkeypatch.setattr(telemetry, "log_rows", log_rows)
+    reporter = MlflowReporter(Tracked("http://nowhere", "0", "run"))
+    for step in (1, 2):
+        reporter.after_report(None, [{"rows": [{"step": step}], "step": step, "total": 3}], None)
+    assert written == []
+    away[0] = False
+    reporter.after_report(None, [{"rows": [{"step": 3}], "step": 3, "total": 3}], None)
+    assert [row["step"] for row in written] == [1, 2, 3]
+    assert written[-1]["progress/total"] == 3
