@@ -25,7 +25,7 @@ WORK = {
     "data_wait": "waiting for data",
     "views": "crops and masks",
     "step": "forward, backward, update",
-    "checkpoint": "checkpoint",
+    "checkpoint": "report and checkpoint",
 }
 
 
