@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -51,11 +52,9 @@ def publish(
     Raises:
         UserError: the registry does not answer or refuses.
     """
-    mlflow.set_tracking_uri(tracking_uri)
-    mlflow.set_registry_uri(tracking_uri)
     client = MlflowClient(tracking_uri, tracking_uri)
     try:
-        number = _version_of(client, name, run_id) or _register(embedder_folder, run_id, name)
+        number = _version_of(client, name, run_id) or _register(tracking_uri, embedder_folder, run_id, name)
         client.update_model_version(name, number, description=card)
         for key, value in {**tags, PHANTOMS: str(generated_phantoms)}.items():
             client.set_model_version_tag(name, number, key, value)
@@ -81,9 +80,9 @@ def _version_of(client: MlflowClient, name: str, run_id: str) -> str | None:
     return str(found[0].version) if found else None
 
 
-def _register(folder: Path, run_id: str, name: str) -> str:
+def _register(tracking_uri: str, folder: Path, run_id: str, name: str) -> str:
     requirements = [f"{package}=={metadata.version(package).split('+')[0]}" for package in REQUIREMENTS]
-    with mlflow.start_run(run_id=run_id):
+    with _tracking_at(tracking_uri), mlflow.start_run(run_id=run_id):
         info = mlflow.pyfunc.log_model(
             name="encoder",
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
@@ -92,3 +91,14 @@ def _register(folder: Path, run_id: str, name: str) -> str:
             registered_model_name=name,
         )
     return str(info.registered_model_version)
+
+
+@contextmanager
+def _tracking_at(uri: str) -> Iterator[None]:
+    """Logging a model goes by MLflow's setting for the whole process; it is put back afterwards."""
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)

@@ -1,5 +1,7 @@
 """Versions and the alias, in a real registry on SQLite."""
 
+from contextlib import contextmanager
+
 import mlflow
 import numpy as np
 import pytest
@@ -24,9 +26,16 @@ def registry(tmp_path_factory):
     folder = tmp_path_factory.mktemp("registry")
     where = Home(place(str(folder / "out")), f"sqlite:///{folder / 'mlflow.db'}")
     require_tracking(where)
-    yield where
-    mlflow.set_tracking_uri(None)
-    mlflow.set_registry_uri(None)
+    return where
+
+
+@contextmanager
+def mlflow_at(uri):
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(None)
 
 
 def published(where, folder, name, phantoms, run=None):
@@ -49,11 +58,18 @@ def test_a_run_makes_one_version_and_the_alias_loads_it(registry, tmp_path):
     tracked, version = published(registry, tmp_path, "once", True)
     assert version.uri == "models:/once@champion"
     assert published(registry, tmp_path, "once", True, tracked)[1] == version
-    encoder = mricore.load(version.uri)
-    slices = np.random.default_rng(0).random((2, 20, 30))
-    np.testing.assert_array_equal(encoder(slices), Embedder.load(tmp_path)(slices))
-    with pytest.raises(UserError, match="no model"):
-        mricore.load("models:/once@absent")
+    with mlflow_at(registry.tracking_uri):
+        encoder = mricore.load(version.uri)
+        slices = np.random.default_rng(0).random((2, 20, 30))
+        np.testing.assert_array_equal(encoder(slices), Embedder.load(tmp_path)(slices))
+        with pytest.raises(UserError, match="no model"):
+            mricore.load("models:/once@absent")
+
+
+def test_publishing_leaves_mlflow_s_settings_as_they_were(registry, tmp_path):
+    with mlflow_at("http://elsewhere"):
+        published(registry, tmp_path, "quiet", True)
+        assert mlflow.get_tracking_uri() == mlflow.get_registry_uri() == "http://elsewhere"
 
 
 def test_phantoms_never_take_the_alias_from_real_data(registry, tmp_path):

@@ -75,7 +75,8 @@ def test_no_planted_identifier_reaches_any_output(short_folder, monkeypatch):
         boto3.client("s3").create_bucket(Bucket="mri")
         settings = environment(folder, MLFLOW_TRACKING_URI=tracking, **s3)
         curation = [sys.executable, str(ROOT / "jobs" / "curate.py"), "s3://pacs", "s3://mri/dataset"]
-        training = job("--data", "s3://mri/dataset", "--out", "s3://mri/out", *SETTINGS)
+        short = ["--set", "train.epochs=1"]
+        training = job("--data", "s3://mri/dataset", "--out", "s3://mri/out", *SETTINGS, *short)
         said = b"".join(output_of(command, folder / "work", settings) for command in (curation, training))
         assert planted_in(said) == []
         assert b"a curated dataset, used as it is" in said
@@ -121,6 +122,7 @@ STEPS = 48
 
 
 @pytest.mark.faults
+@pytest.mark.slow
 def test_a_killed_job_continues_from_its_checkpoint(short_folder):
     """kill -9 of the driver after the first checkpoint, then the same command, then once more."""
     command, settings, work = prepared(short_folder, "killed")
