@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from mricore.training.state import TrainState
 TENSORS = "tensors.safetensors"
 STATE = "state.json"
 FORMAT = 1
+Row = dict[str, float]
+"""Metrics of one step: "step", "loss/...", "gauge/...", "schedule/...", "time/...", "progress/..."."""
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
@@ -46,8 +49,11 @@ class CheckpointInfo:
         return self.step // self.steps_per_epoch
 
 
-def save_checkpoint(folder: Path, state: TrainState, info: CheckpointInfo) -> None:
-    """Write the state into an existing empty folder (Ray Train makes the upload atomic)."""
+def save_checkpoint(folder: Path, state: TrainState, info: CheckpointInfo, rows: Sequence[Row] = ()) -> None:
+    """Write the state into an existing empty folder (Ray Train makes the upload atomic).
+
+    ``rows`` are the metrics that are reported with this checkpoint, see ``rows_of``.
+    """
     save_file(_tensors(state), folder / TENSORS)
     document = {
         "format": FORMAT,
@@ -57,9 +63,19 @@ def save_checkpoint(folder: Path, state: TrainState, info: CheckpointInfo) -> No
         "manifest_digest": info.manifest_digest,
         "recipe": info.recipe.model_dump(mode="json"),
         "code_revision": code_revision(),
+        "rows": list(rows),
         "sha256": hashlib.sha256((folder / TENSORS).read_bytes()).hexdigest(),
     }
     (folder / STATE).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+
+
+def rows_of(state: bytes) -> list[Row]:
+    """Metrics reported with a checkpoint, from the content of its ``state.json``; none if that is damaged."""
+    try:
+        rows: list[Row] = json.loads(state)["rows"]
+    except (ValueError, KeyError, TypeError):
+        return []
+    return rows
 
 
 def read_info(folder: Path) -> CheckpointInfo:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
 from typing import Any
 
 from ray.train import (
@@ -24,7 +25,8 @@ from mricore.data.cluster import cluster_cpus, cluster_gpus
 from mricore.data.manifest import Manifest
 from mricore.data.storage import Place
 from mricore.errors import UserError
-from mricore.training.telemetry import MlflowReporter, Tracked, progress_lines
+from mricore.training.checkpoint import STATE, rows_of
+from mricore.training.telemetry import MlflowReporter, Tracked, answering, history, log_rows, progress_lines
 from mricore.training.worker import WorkerJob, train_worker
 
 RECORD = "run.json"
@@ -144,12 +146,25 @@ def train(
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
+    _log_missing(tracked, Place(runs.joined(name)))
     try:
         with progress_lines(tracked):
             result = trainer.fit()
     except TrainingFailedError as error:
         raise _cause(error) from error
     return _outcome(result)
+
+
+def _log_missing(tracked: Tracked, run: Place) -> None:
+    """Log what was reported with a checkpoint but not logged, as the controller was killed in between."""
+    if not run.exists():
+        return
+    states = [file.path for file in run.files() if fnmatch(file.path, f"checkpoint_*/{STATE}")]
+    rows = [row for path in states for row in rows_of(run.read_bytes(path))]
+    if rows:
+        known = {row["step"] for row in history(tracked)}
+        with answering(tracked.tracking_uri):
+            log_rows(tracked, [row for row in rows if row["step"] not in known])
 
 
 def _outcome(result: Any) -> Checkpoint:

@@ -12,12 +12,10 @@ from torch import Tensor
 from mricore.config.schema import Recipe
 from mricore.data.stream import Batch, BatchSource
 from mricore.objective.communication import Communicator
+from mricore.training.checkpoint import Row
 from mricore.training.rates import rates_at
 from mricore.training.state import TrainState
 from mricore.training.step import Forward, train_step, views_of
-
-Row = dict[str, float]
-"""Metrics of one step: "step", "loss/...", "gauge/...", "schedule/...", "time/...", "progress/..."."""
 
 
 class DivergedError(Exception):

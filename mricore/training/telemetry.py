@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from mricore.data.progress import Progress
 from mricore.data.storage import Place
 from mricore.errors import UserError
-from mricore.training.loop import Row
+from mricore.training.checkpoint import Row
 from mricore.training.place import SQLITE, Home
 
 logger = logging.getLogger(__name__)

@@ -80,7 +80,7 @@ def _report(report: Report, loop: Loop, manifest: Manifest, rank: int) -> None:
         return
     info = CheckpointInfo(report.step, loop.steps_per_epoch, manifest.digest, loop.recipe)
     with tempfile.TemporaryDirectory() as folder:
-        save_checkpoint(Path(folder), loop.state, info)
+        save_checkpoint(Path(folder), loop.state, info, report.rows)
         ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 

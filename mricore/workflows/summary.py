@@ -20,8 +20,8 @@ from mricore.registry.card import CardFacts, card
 from mricore.registry.publish import Version
 from mricore.report.figures import with_mask
 from mricore.report.page import ReportInputs, render
+from mricore.training.checkpoint import Row
 from mricore.training.launch import RunRecord
-from mricore.training.loop import Row
 from mricore.training.place import Home
 from mricore.training.step import views_of
 from mricore.training.telemetry import Tracked

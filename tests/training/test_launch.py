@@ -1,5 +1,7 @@
 """How runs are named and remembered, and what the controller does while the tracking server is away."""
 
+import json
+
 import pytest
 from mlflow.exceptions import MlflowException
 from records import small_dataset
@@ -9,6 +11,7 @@ from mricore.data.storage import place
 from mricore.errors import UserError
 from mricore.training import launch, telemetry
 from mricore.training.launch import RunRecord
+from mricore.training.place import Home
 from mricore.training.telemetry import MlflowReporter, Tracked
 
 
@@ -34,6 +37,22 @@ def test_a_record_returns_and_a_damaged_one_is_told(tmp_path):
         runs.write_bytes("r/run.json", damage)
         with pytest.raises(UserError, match="damaged"):
             launch.read_record(runs, "r")
+
+
+def test_what_a_killed_controller_did_not_log_is_logged_by_the_next_process(tmp_path):
+    """Ray Train commits a checkpoint before the controller's callbacks run."""
+    where = Home(place(str(tmp_path / "out")), f"sqlite:///{tmp_path / 'mlflow.db'}")
+    tracked = telemetry.start_run(where, "test", "r", {}, {})
+    run = place(str(tmp_path / "out" / "r"))
+    launch._log_missing(tracked, run)  # nothing there yet
+    rows = [{"step": float(step), "loss/total": step / 2} for step in (1, 2, 3)]
+    telemetry.log_rows(tracked, rows[:2])
+    run.write_bytes("checkpoint_a/state.json", json.dumps({"rows": rows}).encode())
+    run.write_bytes("checkpoint_b/state.json", b"{")
+    for _ in range(2):
+        launch._log_missing(tracked, run)
+    logged = tracked.client.get_metric_history(tracked.run_id, "loss/total")
+    assert sorted((metric.step, metric.value) for metric in logged) == [(1, 0.5), (2, 1.0), (3, 1.5)]
 
 
 def test_rows_wait_while_the_tracking_server_is_away(monkeypatch):

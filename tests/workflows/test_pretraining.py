@@ -4,9 +4,11 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -121,43 +123,45 @@ LONGER = ["--set", "train.epochs=6", "--set", "train.checkpoint_seconds=2"]
 STEPS = 48
 
 
+@pytest.fixture(scope="module")
+def uninterrupted():
+    """A folder with a small collection, and {step: losses} of a job that trained on it undisturbed."""
+    folder = Path(tempfile.mkdtemp(prefix="m"))
+    small_collection(folder / "dicom")
+    command, settings, work = prepared(folder, "whole")
+    output_of(command, work, settings)
+    yield folder, logged_losses(work)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.mark.faults
 @pytest.mark.slow
-def test_a_killed_job_continues_from_its_checkpoint(short_folder):
+def test_a_killed_job_continues_from_its_checkpoint_as_if_nothing_had_happened(uninterrupted):
     """kill -9 of the driver after the first checkpoint, then the same command, then once more."""
-    command, settings, work = prepared(short_folder, "killed")
-    saved = killed_and_continued(command, settings, work)
-    values = logged_losses(work)
-    assert sorted(values) == list(range(1, STEPS + 1))
+    folder, expected = uninterrupted
+    command, settings, work = prepared(folder, "killed")
+    saved = kill_after_checkpoint(command, work, settings)
     assert 0 < saved < STEPS
+    assert b"continuing the interrupted run" in output_of(command, work, settings)
+    values = logged_losses(work)
+    assert {step: set(found) for step, found in values.items()} == {
+        step: set(found) for step, found in expected.items()
+    }
+    assert sorted(values) == list(range(1, STEPS + 1))
     for step in range(1, saved + 1):
         assert len(values[step]) == 1, f"step {step} was done again though a checkpoint had it"
-    again = subprocess.run(command, cwd=work, env=settings, capture_output=True, text=True, check=True)
-    assert "this run is finished" in again.stdout
+    assert b"this run is finished" in output_of(command, work, settings)
     assert logged_losses(work) == values
 
 
 @pytest.mark.faults
 @pytest.mark.slow
-def test_a_killed_job_ends_with_the_losses_of_one_that_was_never_killed(short_folder):
-    command, settings, work = prepared(short_folder, "killed")
-    killed_and_continued(command, settings, work)
-    _, _, whole = prepared(short_folder, "whole")
-    subprocess.run(command, cwd=whole, env=settings, capture_output=True, check=True, timeout=240)
-    expected = {step: set(values) for step, values in logged_losses(whole).items()}
-    assert {step: set(values) for step, values in logged_losses(work).items()} == expected
-
-
-@pytest.mark.faults
-@pytest.mark.slow
-def test_a_killed_job_goes_on_with_another_number_of_workers(short_folder):
-    command, settings, work = prepared(short_folder, "killed")
+def test_a_killed_job_goes_on_with_another_number_of_workers(uninterrupted):
+    folder, expected = uninterrupted
+    command, settings, work = prepared(folder, "fewer")
     saved = kill_after_checkpoint(command, work, settings)
     output_of([*command, "--set", "train.workers=1"], work, settings)
     values = logged_losses(work, exactly=False)
-    _, _, whole = prepared(short_folder, "whole")
-    output_of(command, whole, settings)
-    expected = logged_losses(whole)
     assert values.keys() == expected.keys()
     for step, found in values.items():
         assert found == pytest.approx(expected[step] * len(found), rel=1e-3), step
@@ -201,22 +205,9 @@ print(numpy.array_equal(encoder(images), model.predict(images)), encoder(images)
 
 
 def prepared(folder, name):
-    """The command of a job on a small collection, its environment, and a working folder for it."""
-    if not (folder / "dicom").exists():
-        small_collection(folder / "dicom")
+    """The command of a job on the folder's collection, its environment, and a working folder for it."""
     (folder / name).mkdir()
     return job("--data", str(folder / "dicom"), *SETTINGS, *LONGER), environment(folder), folder / name
-
-
-def killed_and_continued(command, settings, work):
-    """Steps that the checkpoint had from which the second process continued."""
-    saved = kill_after_checkpoint(command, work, settings)
-    result = subprocess.run(
-        command, cwd=work, env=settings, capture_output=True, text=True, check=False, timeout=240
-    )
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
-    assert "continuing the interrupted run" in result.stdout
-    return saved
 
 
 def kill_after_checkpoint(command, work, settings):
