@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ def _version_of(client: MlflowClient, name: str, run_id: str) -> str | None:
 
 def _register(tracking_uri: str, folder: Path, run_id: str, name: str) -> str:
     requirements = [f"{package}=={metadata.version(package).split('+')[0]}" for package in REQUIREMENTS]
-    with _tracking_at(tracking_uri), mlflow.start_run(run_id=run_id):
+    with _tracking_at(tracking_uri), _without_hints(), mlflow.start_run(run_id=run_id):
         info = mlflow.pyfunc.log_model(
             name="encoder",
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
@@ -91,6 +92,18 @@ def _register(tracking_uri: str, folder: Path, run_id: str, name: str) -> str:
             registered_model_name=name,
         )
     return str(info.registered_model_version)
+
+
+@contextmanager
+def _without_hints() -> Iterator[None]:
+    """MLflow warns that it finds no schema; there is none on purpose, see ``pyfunc_model``."""
+    logger = logging.getLogger("mlflow.pyfunc")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextmanager
