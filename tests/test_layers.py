@@ -1,6 +1,8 @@
 """The dependency rule of docs/design.md, checked on every import in the package."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,13 +40,15 @@ def imports(path):
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno} imports relatively"
             yield node.lineno, node.module
+            if node.module == "mricore":
+                yield from ((node.lineno, f"mricore.{alias.name}") for alias in node.names)
 
 
 def layer_of(path):
     return path.relative_to(ROOT / "mricore").parts[0].removesuffix(".py")
 
 
-MODULES = [path for path in sorted((ROOT / "mricore").rglob("*.py")) if path.parent != ROOT / "mricore"]
+MODULES = [path for path in sorted((ROOT / "mricore").rglob("*.py")) if path != ROOT / "mricore/__init__.py"]
 
 
 def test_every_package_has_a_layer():
@@ -85,3 +89,24 @@ def test_entry_points_are_a_page_and_define_nothing_but_main(folder):
         assert path.stem not in __import__("sys").stdlib_module_names, (
             f"{path} would replace a standard module"
         )
+
+
+@pytest.mark.parametrize(
+    ("module", "blocked"),
+    [
+        ("mricore.training.step", ("ray", "mlflow", "pyarrow", "pydicom", "sklearn", "boto3")),
+        ("mricore.model.embedder", ("ray", "mlflow", "pyarrow", "pydicom", "sklearn", "boto3")),
+        ("mricore.imaging.volumes", ("torch", "ray", "mlflow", "pyarrow")),
+    ],
+)
+def test_what_must_run_alone_does(module, blocked):
+    """Imports in functions of other modules and by name do not show in the source that is checked above."""
+    code = f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); import {module}"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_entry_points_import_neither_ray_nor_mlflow():
+    for folder in ("jobs", "tune", "eval"):
+        for path in (ROOT / folder).glob("*.py"):
+            packages = {module.split(".")[0] for _, module in imports(path)}
+            assert packages <= {"argparse", "sys", "pathlib", "collections", "mricore"}, path

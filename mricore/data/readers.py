@@ -9,10 +9,11 @@ import ray
 
 from mricore.config.schema import Data
 from mricore.data import tasks
+from mricore.data.batch import Slices
 from mricore.data.manifest import Manifest
 from mricore.data.plan import Window
 from mricore.data.storage import Place
-from mricore.data.stream import Slices, WindowReader, read_window
+from mricore.data.stream import WindowReader, read_window
 
 PREFETCHED_WINDOWS = 2
 

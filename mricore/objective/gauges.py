@@ -23,7 +23,8 @@ def gauges(student: Projections, teacher: Projections, temperature: float) -> di
     """
     answers = torch.softmax(teacher.image_logits.float() / temperature, dim=-1)
     prototypes = answers.shape[1]
-    tokens = student.image_tokens.float()
+    # a singular value of NaN is an error in LAPACK; that the loss diverged is for the loop to tell
+    tokens = torch.nan_to_num(student.image_tokens.float())
     own, other = student.image_logits.argmax(-1), teacher.image_logits.argmax(-1)
     return {
         "teacher_entropy": _entropy(answers).mean() / math.log(prototypes),

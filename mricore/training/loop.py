@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from mricore.config.schema import Recipe
-from mricore.data.stream import Batch, BatchSource
+from mricore.data.batch import Batch
+from mricore.data.stream import BatchSource
 from mricore.objective.communication import Communicator
 from mricore.training.checkpoint import Row
 from mricore.training.rates import rates_at

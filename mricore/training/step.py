@@ -13,8 +13,8 @@ from mricore.augment.collate import pad_slices
 from mricore.augment.crops import draw_views, make_views
 from mricore.augment.masks import draw_masks
 from mricore.config.schema import Recipe
+from mricore.data.batch import FULL_SCALE, Batch
 from mricore.data.plan import Stream, generator
-from mricore.data.stream import FULL_SCALE, Batch
 from mricore.model.network import Projections
 from mricore.objective.communication import Communicator
 from mricore.objective.dinov2 import dinov2_losses

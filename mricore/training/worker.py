@@ -13,10 +13,11 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from mricore.config.overrides import validated
+from mricore.data.batch import Batch
 from mricore.data.manifest import Manifest, read_manifest
 from mricore.data.readers import window_reader
 from mricore.data.storage import Place
-from mricore.data.stream import Batch, PlannedSource
+from mricore.data.stream import PlannedSource
 from mricore.objective.communication import Alone, Communicator, ProcessGroup
 from mricore.training.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from mricore.training.loop import DivergedError, Loop, Report

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from mricore.config.overrides import setting_paths
 from mricore.config.schema import Recipe
+from mricore.data.batch import Batch, Slices
 from mricore.data.manifest import Manifest
 from mricore.data.progress import duration
-from mricore.data.stream import Batch, Slices, image_of
+from mricore.data.stream import image_of
 from mricore.imaging.intensity import normalize
 from mricore.records import SliceRecord
 from mricore.registry.card import CardFacts, card

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from mricore.augment.collate import pad_slices
-from mricore.augment.crops import blur_weights, draw_views, make_views, resize_weights
+from mricore.augment.crops import ViewParameters, blur_weights, draw_views, make_views, resize_weights
 from mricore.config.schema import Augment
 
 SETTINGS = Augment(global_size=32, local_size=16, local_crops=3)
@@ -111,3 +111,29 @@ def test_draws_repeat_and_keep_their_ranges():
     np.testing.assert_allclose(first.flips.mean(), 0.5, atol=0.05)
     assert first.gamma.min() >= 0.8 - 1e-6
     assert first.gamma.max() <= 1.25 + 1e-6
+
+
+def test_blur_brightness_contrast_and_gamma_are_those_of_the_formulas():
+    def both(value):
+        return np.full((1, 2), value, np.float32)
+
+    settings = Augment(global_size=16, local_crops=0, local_size=8)
+    image = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.2
+    whole = np.tile(np.array([0, 0, 1, 1], np.float32), (1, 2, 1))
+    chosen = ViewParameters(whole, np.zeros((1, 2), bool), both(1.2), both(0.7), both(1.25), both(1.5))
+    made = make_views(image, torch.tensor([[16, 16]]), chosen, settings)[0][0, 0].double().numpy()
+    kernel = np.exp(-0.5 * (np.subtract.outer(np.arange(16), np.arange(16)) / 1.5) ** 2)
+    kernel /= kernel.sum(1, keepdims=True)
+    expected = 1.2 * (kernel @ image[0, 0].double().numpy() @ kernel.T)
+    expected = np.clip((expected - expected.mean()) * 0.7 + expected.mean(), 0, 1) ** 1.25
+    np.testing.assert_allclose(made, expected, atol=1e-5)
+
+
+def test_boxes_reach_everywhere_and_vary_in_aspect():
+    boxes = draw_views(np.random.default_rng(0), 400, Augment()).boxes
+    assert boxes[..., 0].max() > 0.5
+    assert boxes[..., 1].max() > 0.5
+    ratio = np.log(boxes[:, 2:, 3] / boxes[:, 2:, 2])
+    assert ratio.min() < -0.25
+    assert ratio.max() > 0.25
+    assert abs(ratio.mean()) < 0.05

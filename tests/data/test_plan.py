@@ -86,3 +86,23 @@ def test_replacement_repeats_some_and_misses_about_a_third():
 def test_fewer_slices_than_lanes_is_refused():
     with pytest.raises(UserError, match=r"data\.lanes"):
         EpochPlan([3], seed=0, epoch=0, batch_size=8, lanes=4, window_steps=1)
+
+
+def test_rows_are_shuffled_in_windows_and_row_groups_between_epochs():
+    plan = EpochPlan([64], seed=0, epoch=0, batch_size=8, lanes=1, window_steps=8)
+    rows = np.concatenate([window.rows for window in plan.windows(0)])
+    assert (np.diff(rows) == 1).mean() < 0.2
+    epochs = [EpochPlan([8] * 40, seed=0, epoch=e, batch_size=8, lanes=1, window_steps=1) for e in (0, 1)]
+    first = [set(next(iter(plan.windows(0))).groups.tolist()) for plan in epochs]
+    assert first[0] != first[1]
+
+
+def test_with_replacement_a_lane_draws_from_the_whole_dataset_and_anew_each_epoch():
+    drawn = []
+    for epoch in (0, 1):
+        plan = EpochPlan(
+            [1] * 400, seed=0, epoch=epoch, batch_size=40, lanes=4, window_steps=2, replacement=True
+        )
+        drawn.append(np.concatenate([window.groups for window in plan.windows(0)]))
+    assert np.ptp(drawn[0]) > 300
+    assert not np.array_equal(drawn[0], drawn[1])

@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 
 import numpy as np
 import pytest
@@ -81,3 +82,9 @@ def test_a_manifest_returns_and_a_changed_one_is_refused(tmp_path):
     file.write_text("{")
     with pytest.raises(UserError, match="damaged"):
         read_manifest(place(str(tmp_path)))
+
+
+def test_the_manifest_has_the_digest_of_each_file(tmp_path):
+    for shard in small_dataset(place(str(tmp_path)), 30).shards:
+        content = (tmp_path / shard.path).read_bytes()
+        assert (shard.bytes, shard.sha256) == (len(content), hashlib.sha256(content).hexdigest())

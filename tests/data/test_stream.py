@@ -78,3 +78,9 @@ def test_ray_data_feeds_the_same_slices_in_the_same_order(dataset, ray_cluster):
             assert all(
                 np.array_equal(a, b) for a, b in zip(one.slices.images, other.slices.images, strict=True)
             )
+
+
+def test_the_normalisation_that_is_asked_for_is_used(dataset):
+    """Volumes of the small dataset reach 5000, slices only 4095."""
+    images = next(iter(source(dataset, normalization="volume").batches(0, 0))).slices.images
+    assert max(int(image.max()) for image in images) < 4096 / 5000 * 65535 + 2

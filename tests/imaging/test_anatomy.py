@@ -255,3 +255,14 @@ def test_the_vocabulary_is_closed():
 
 def test_locations_are_named_in_order_of_appearance():
     assert locations_in("knee and ankle, then hip") == ("knee", "ankle", "hip")
+
+
+PARTS_OF_THE_HEAD = (
+    "TMJ JAW MANDIBLE MAXILLA EYE SINUS EAR TONGUE PAROTID PITUITARY IAC SELLA STROKE GLIOMA TRIGEMINAL "
+    "COCHLEA LARYNX THYROID CAROTID ORBITS NASOPHARYNX"
+)
+
+
+@pytest.mark.parametrize("word", PARTS_OF_THE_HEAD.split())
+def test_words_for_parts_of_the_head_count(word):
+    assert FACE_BEARING & set(locations_in(f"MR {word} wo"))

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from dicom_files import dataset, header_of, to_bytes
+from dicom_files import dataset, header_of, mr_header, to_bytes
 
 from mricore.errors import UserError
 from mricore.imaging.deidentify import KEY_BYTES, Pseudonymizer, load_or_create_key, slice_record
@@ -189,3 +189,13 @@ def test_a_key_that_cannot_be_made_is_a_user_error(tmp_path):
     for path in (tmp_path / "file" / "key", tmp_path):
         with pytest.raises(UserError):
             load_or_create_key(path)
+
+
+def test_a_patient_keeps_the_pseudonym_in_every_exam():
+    """Else k-NN and splits by patient would leak."""
+    first = record(mr_header(StudyInstanceUID="1.1", SeriesInstanceUID="1.1.1", InversionTime=150))
+    second = record(mr_header(StudyInstanceUID="1.1", SeriesInstanceUID="1.1.2"))
+    other = record(mr_header(StudyInstanceUID="1.2", SeriesInstanceUID="1.2.1"))
+    assert first.exam_id == second.exam_id != other.exam_id
+    assert first.patient_id == second.patient_id == other.patient_id
+    assert first.inversion_time == 150

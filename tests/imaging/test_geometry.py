@@ -85,3 +85,11 @@ def test_a_shift_inside_the_plane_does_not_move_a_slice():
 def test_distance_needs_three_coordinates():
     with pytest.raises(ValueError, match="argument"):
         distance_along((0.0, 0.0, 1.0), (1.0, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("degrees", "name"), [(34, "axial"), (36, "oblique"), (54, "oblique"), (56, "coronal")]
+)
+def test_a_plane_ends_at_35_degrees(degrees, name):
+    tilt = math.radians(degrees)
+    assert plane((1, 0, 0, 0, math.cos(tilt), math.sin(tilt))) == name

@@ -280,3 +280,13 @@ def test_the_order_of_files_makes_no_difference():
 def test_a_volume_shows_nothing_of_its_files():
     volumes, _ = build_volumes(images(range(5), "SECRET"), POLICY)
     assert "SECRET" not in repr(volumes)
+
+
+@pytest.mark.parametrize(("extra", "kept"), [(0.09, 1), (0.11, 0)])
+def test_a_gap_begins_at_a_tenth_of_the_distance(extra, kept):
+    assert len(build_volumes(images([0, 1, 2, 3, 4 + extra]), POLICY)[0]) == kept
+
+
+def test_the_defaults_are_the_paper_s_and_the_documented_ones():
+    assert (POLICY.exams_per_protocol, POLICY.one_exam_per_patient) == (150, True)
+    assert (POLICY.spacing_tolerance, POLICY.min_slices, POLICY.min_pixels) == (0.1, 5, 64)

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from sam_reference import sam_encoder
 
 from mricore.config.schema import Head, Model
@@ -169,3 +170,45 @@ def test_unusable_slices_and_folders_are_told(tmp_path):
     (tmp_path / SETTINGS).write_text("{}")
     with pytest.raises(UserError):
         Embedder.load(tmp_path)
+
+
+def test_slices_are_scaled_one_by_one_resized_with_antialiasing_and_normalised():
+    embedder = Embedder.from_network(network(), MODEL, 24)
+    images = torch.rand(2, 1, 64, 50, generator=torch.Generator().manual_seed(0)) * 300 - 7
+    images[1] *= 50
+    scaled = torch.stack([(one - one.min()) / (one.max() - one.min()) for one in images])
+    resized = F.interpolate(scaled, (24, 24), mode="bilinear", antialias=True)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    with torch.no_grad():
+        expected = embedder.encoder((resized - mean) / std)
+    np.testing.assert_allclose(embedder.dense(images), expected.numpy(), atol=1e-5)
+
+
+def test_a_local_crop_goes_the_way_of_a_global_one():
+    crops, none = torch.rand(2, 1, 16, 16), torch.zeros(2, 4, 4, dtype=torch.bool)
+    out = network()(crops, none, crops, False)
+    torch.testing.assert_close(out.local_logits, out.image_logits)
+
+
+def test_positions_are_resampled_bicubically_and_keep_their_direction():
+    encoder = network().encoder
+    channels_first = encoder.pos_embed.detach().permute(0, 3, 1, 2)
+    expected = F.interpolate(channels_first, (5, 6), mode="bicubic", antialias=True).permute(0, 2, 3, 1)
+    torch.testing.assert_close(encoder.positions(5, 6).detach(), expected)
+
+
+def test_a_hidden_patch_still_has_its_position():
+    model, seen = network(), []
+    model.encoder.blocks[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    model(torch.rand(1, 1, 16, 16), torch.ones(1, 4, 4, dtype=torch.bool), None, True)
+    torch.testing.assert_close(seen[0], model.encoder.positions(4, 4) + model.mask_token)
+
+
+def test_prototypes_are_compared_by_cosine():
+    head, features = network().head, torch.randn(3, 16)
+    with torch.no_grad():
+        inner = features
+        for index, layer in enumerate(head.layers):
+            inner = layer(F.gelu(inner) if index else inner)
+        expected = F.normalize(inner, dim=1) @ F.normalize(head.prototypes, dim=1).T
+        torch.testing.assert_close(head(features), expected)

@@ -176,3 +176,10 @@ def test_xformers_equals_sdpa():
     )
     expected = attend(queries, keys, values, "sdpa")
     torch.testing.assert_close(attend(queries, keys, values, "xformers"), expected, atol=2e-2, rtol=2e-2)
+
+
+def test_a_short_table_is_stretched_and_not_repeated():
+    table = torch.arange(-2.0, 3)[:, None] * torch.ones(1, 3)
+    rows = relative_rows(table, 5)[..., 0]
+    torch.testing.assert_close(rows, -rows.T)
+    assert (rows[:, 0].diff() > 0.1).all()

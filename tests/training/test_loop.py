@@ -8,6 +8,8 @@ from records import small_dataset
 from small import small_loop, small_recipe
 
 from mricore.data.storage import place
+from mricore.training.loop import DivergedError
+from mricore.training.rates import rates_at
 from mricore.training.state import initial_network
 from mricore.training.step import _clip
 
@@ -38,3 +40,21 @@ def test_every_part_of_the_network_is_clipped_and_counted():
         clipped = torch.stack([p.grad.square().sum() for p in part.parameters()]).sum().sqrt()
         assert clipped == pytest.approx(3.0, rel=1e-4)
     assert network.mask_token.grad.norm() == pytest.approx(3.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("log_every", [1, 4])
+def test_a_loss_that_is_no_number_ends_the_run(dataset, log_every):
+    loop = small_loop(dataset, small_recipe(f"train.log_every={log_every}"))
+    with torch.no_grad():
+        loop.state.student.head.prototypes.fill_(float("nan"))
+    with pytest.raises(DivergedError) as caught:
+        list(loop.run())
+    assert caught.value.step == 1
+
+
+def test_every_step_has_its_own_rate(dataset):
+    recipe = small_recipe("train.epochs=1")
+    rows = [row for report in small_loop(dataset, recipe).run() for row in report.rows]
+    assert [row["schedule/lr"] for row in rows] == [
+        rates_at(i, len(rows), recipe).lr for i in range(len(rows))
+    ]

@@ -49,3 +49,9 @@ def test_rates_reach_their_groups():
     assert rates == {id(prototypes): (0.0, 0.1), id(weight): (0.25, 0.1), id(bias): (0.25, 0.0)}
     set_rates(optimizer, 1.0, 0.1, freeze_prototypes=False)
     assert optimizer.param_groups[0]["lr"] == 1.0
+
+
+def test_the_moments_are_the_recipe_s():
+    parameter = nn.Parameter(torch.zeros(2, 2))
+    optimizer = build_optimizer([("head.prototypes", parameter)], 2, Optimizer(betas=(0.8, 0.95)))
+    assert optimizer.param_groups[0]["betas"] == (0.8, 0.95)
