@@ -187,7 +187,18 @@ def test_without_arguments_phantoms_become_a_champion_that_plain_calls_load(shor
     ):
         assert re.search(pattern, said), pattern
     (report,) = re.findall(r"report: +(\S+)", said)
-    assert "Generated phantoms" in Path(report).read_text()
+    page = Path(report).read_text()
+    for heading in (
+        "Generated phantoms",
+        "Slices in",
+        "Crops out",
+        "Losses",
+        "Health",
+        "What the features see",
+    ):
+        assert heading in page
+    for heading in ("Body location", "Where the time went", "What was left out"):
+        assert heading in page
     use = """
 import mlflow, mricore, numpy
 images = numpy.random.default_rng(0).integers(0, 900, (2, 40, 30))
@@ -196,6 +207,9 @@ model = mlflow.pyfunc.load_model("models:/mri-core@champion")
 print(numpy.array_equal(encoder(images), model.predict(images)), encoder(images).shape)
 """
     assert b"True (2, 24)" in output_of([sys.executable, "-c", use], short_folder, settings)
+    dataset = str(Path(re.search(r"dataset manifest: (\S+)", said).group(1)).parent)
+    judging = [sys.executable, str(ROOT / "eval" / "knn.py"), "models:/mri-core@champion", dataset]
+    assert b"location: k-NN accuracy" in output_of(judging, short_folder, settings)
     client = mlflow.MlflowClient(f"sqlite:///{short_folder / 'mlflow.db'}")
     version = client.get_model_version_by_alias("mri-core", "champion")
     stored = mlflow.artifacts.download_artifacts(
