@@ -8,24 +8,19 @@ relative and use ``/``.
 from __future__ import annotations
 
 import errno
-import io
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import pyarrow as pa
 from pyarrow import fs
 
+from mricore.data import local, s3
 from mricore.errors import UserError
 
 S3_SCHEME = "s3://"
-READ_BYTES = 64 * 1024
-"""Each read of an object is a request; headers are read in small pieces and fit in one or two of these."""
 _PROBE = ".mricore-write-test"
 
 
@@ -59,20 +54,9 @@ class Place:
         Raises:
             UserError: the place does not exist or may not be read.
         """
-        if not self.is_remote:
-            with readable_errors(self.uri):
-                return sorted(_local_files(Path(self.uri)), key=lambda file: file.path)
-        system, root = self._resolved()
         with readable_errors(self.uri):
-            found = system.get_file_info(fs.FileSelector(root, recursive=True))
-        return sorted(
-            (
-                StoredFile(info.path[len(root) :].lstrip("/"), info.size, info.mtime_ns or 0)
-                for info in found
-                if info.type == fs.FileType.File
-            ),
-            key=lambda file: file.path,
-        )
+            found = self._objects() if self.is_remote else self._local_files()
+            return sorted(found, key=lambda file: file.path)
 
     def exists(self, path: str = "") -> bool:
         """Whether a file or folder is there."""
@@ -107,14 +91,14 @@ class Place:
                 raise PermissionError
 
     def remove(self, path: str) -> None:
-        """Remove a file or a folder with all that is in it; nothing happens if there is none."""
+        """Remove a file.
+
+        Raises:
+            UserError: there is none, or it may not be removed.
+        """
         system, full = self._resolved(path)
         with readable_errors(self.uri):
-            kind = system.get_file_info(full).type
-            if kind == fs.FileType.Directory:
-                system.delete_dir(full)
-            elif kind == fs.FileType.File:
-                system.delete_file(full)
+            system.delete_file(full)
 
     @contextmanager
     def reading(self, path: str) -> Iterator[BinaryIO]:
@@ -124,12 +108,9 @@ class Place:
             UserError: the file does not exist or may not be read.
         """
         with readable_errors(self.uri):
-            if not self.is_remote:  # by Python, as pyarrow cannot open names that are not UTF-8
-                with Path(self.joined(path)).open("rb") as file:
-                    yield file
-                return
-            system, full = self._resolved(path)
-            with system.open_input_file(full) as stream, io.BufferedReader(_Raw(stream), READ_BYTES) as file:
+            # local files by Python, as pyarrow cannot open names that are not UTF-8
+            full = self._resolved(path)[1]
+            with s3.reading(full) if self.is_remote else Path(full).open("rb") as file:
                 yield file
 
     def read_bytes(self, path: str) -> bytes:
@@ -143,22 +124,34 @@ class Place:
         Raises:
             UserError: the place may not be written, or the disk is full.
         """
-        system, full = self._resolved(path)
+        full = self._resolved(path)[1]
         with readable_errors(self.uri):
             if self.is_remote:
-                _put(system, full, content)  # an object appears when its upload completes
+                s3.put(full, content)
             else:
-                _write_and_rename(Path(full), content)
+                local.write_and_rename(Path(full), content)
 
     def arrow(self, path: str) -> tuple[fs.FileSystem, str]:
         """The pyarrow file system and the path in it, for Parquet readers."""
         return self._resolved(path)
 
+    def _local_files(self) -> Iterator[StoredFile]:
+        root = Path(self.uri)
+        for path in local.files_below(root):
+            found = path.stat()
+            yield StoredFile(path.relative_to(root).as_posix(), found.st_size, found.st_mtime_ns)
+
+    def _objects(self) -> Iterator[StoredFile]:
+        system, root = self._resolved()
+        for found in system.get_file_info(fs.FileSelector(root, recursive=True)):
+            if found.type == fs.FileType.File:
+                yield StoredFile(found.path[len(root) :].lstrip("/"), found.size, found.mtime_ns or 0)
+
     def _resolved(self, path: str = "") -> tuple[fs.FileSystem, str]:
         uri = self.joined(path)
         if self.is_remote:
             with readable_errors(self.uri):
-                return _s3(), uri.removeprefix(S3_SCHEME).rstrip("/")
+                return s3.client(), uri.removeprefix(S3_SCHEME).rstrip("/")
         return fs.LocalFileSystem(), uri.rstrip("/") or "/"
 
 
@@ -200,69 +193,6 @@ def readable_errors(uri: str) -> Iterator[None]:
         raise UserError(f"{uri} cannot be used ({cause})", remedy) from None
 
 
-class _Raw(io.RawIOBase):
-    """An object as Python's buffered reader wants it; pydicom also asks such a reader for a name."""
-
-    name = ""
-
-    def __init__(self, stream: pa.NativeFile) -> None:
-        self._stream = stream
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        content = self._stream.read(len(buffer))
-        buffer[: len(content)] = content
-        return len(content)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return int(self._stream.seek(offset, whence))
-
-    def tell(self) -> int:
-        return int(self._stream.tell())
-
-
-def _local_files(root: Path) -> Iterator[StoredFile]:
-    """Regular files; links to folders are followed, but no folder is entered twice."""
-
-    def fail(error: OSError) -> None:
-        if Path(error.filename) == root:
-            raise error
-
-    seen: set[tuple[int, int]] = set()
-    for folder, names, files in os.walk(root, onerror=fail, followlinks=True):
-        here = Path(folder).stat()
-        if (here.st_dev, here.st_ino) in seen:
-            names.clear()
-            continue
-        seen.add((here.st_dev, here.st_ino))
-        names.sort()
-        for path in (Path(folder, name) for name in files):
-            if path.is_file():
-                found = path.stat()
-                yield StoredFile(path.relative_to(root).as_posix(), found.st_size, found.st_mtime_ns)
-
-
-def _s3() -> fs.FileSystem:
-    """Credentials by the AWS rules; the endpoint explicitly, as pyarrow reads that variable only once.
-
-    Kept for as long as those variables stay the same: making one takes 20 ms.
-    """
-    settings = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
-    return _s3_with(settings)
-
-
-@lru_cache(maxsize=4)
-def _s3_with(settings: tuple[tuple[str, str], ...]) -> fs.FileSystem:
-    known = dict(settings)
-    endpoint = known.get("AWS_ENDPOINT_URL_S3") or known.get("AWS_ENDPOINT_URL")
-    return fs.S3FileSystem(endpoint_override=endpoint) if endpoint else fs.S3FileSystem()
-
-
 _CAUSES = (
     ("NO_SUCH_BUCKET", "no such bucket", "create the bucket or correct its name"),
     (
@@ -283,21 +213,3 @@ def _cause(error: OSError) -> tuple[str, str]:
             return cause, remedy
     what = os.strerror(error.errno) if error.errno else type(error).__name__
     return what, "check the address, its rights, and for s3:// the AWS_* variables"
-
-
-def _put(system: fs.FileSystem, path: str, content: bytes) -> None:
-    with system.open_output_stream(path) as stream:
-        stream.write(content)
-
-
-def _write_and_rename(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

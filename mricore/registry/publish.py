@@ -10,10 +10,9 @@ from importlib import metadata
 from pathlib import Path
 
 import mlflow
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from mricore.errors import UserError
+from mricore.training.telemetry import answering
 
 PHANTOMS = "generated_phantoms"
 """Tag of a version: whether it was trained on generated phantoms."""
@@ -53,8 +52,8 @@ def publish(
     Raises:
         UserError: the registry does not answer or refuses.
     """
-    client = MlflowClient(tracking_uri, tracking_uri)
-    try:
+    with answering(tracking_uri):
+        client = MlflowClient(tracking_uri, tracking_uri)
         number = _version_of(client, name, run_id) or _register(tracking_uri, embedder_folder, run_id, name)
         client.update_model_version(name, number, description=card)
         for key, value in {**tags, PHANTOMS: str(generated_phantoms)}.items():
@@ -62,11 +61,6 @@ def publish(
         leads = not generated_phantoms or not _is_of_real_data(client, name, alias)
         if leads:
             client.set_registered_model_alias(name, alias, number)
-    except MlflowException as error:
-        raise UserError(
-            f"the MLflow registry at {tracking_uri} does not work ({type(error).__name__})",
-            "check MLFLOW_TRACKING_URI and that the server is up",
-        ) from error
     return Version(name, number, alias if leads else "")
 
 

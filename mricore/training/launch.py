@@ -26,7 +26,7 @@ from mricore.data.manifest import Manifest
 from mricore.data.storage import Place
 from mricore.errors import UserError
 from mricore.training.checkpoint import STATE, rows_of
-from mricore.training.telemetry import MlflowReporter, Tracked, answering, history, log_rows, progress_lines
+from mricore.training.telemetry import MlflowReporter, Tracked, history, log_rows, progress_lines
 from mricore.training.worker import WorkerJob, train_worker
 
 RECORD = "run.json"
@@ -163,8 +163,7 @@ def _log_missing(tracked: Tracked, run: Place) -> None:
     rows = [row for path in states for row in rows_of(run.read_bytes(path))]
     if rows:
         known = {row["step"] for row in history(tracked)}
-        with answering(tracked.tracking_uri):
-            log_rows(tracked, [row for row in rows if row["step"] not in known])
+        log_rows(tracked, [row for row in rows if row["step"] not in known])
 
 
 def _outcome(result: Any) -> Checkpoint:

@@ -128,7 +128,11 @@ def _require_writable_sqlite(tracking_uri: str) -> None:
 
 
 def log_rows(tracked: Tracked, rows: Sequence[Row]) -> None:
-    """Write metric rows; each row's "step" is the step of its metrics."""
+    """Write metric rows; each row's "step" is the step of its metrics.
+
+    Raises:
+        UserError: the tracking server does not answer.
+    """
     now = int(time.time() * 1000)
     metrics = [
         Metric(name, value, now, int(row["step"]))
@@ -136,8 +140,9 @@ def log_rows(tracked: Tracked, rows: Sequence[Row]) -> None:
         for name, value in row.items()
         if name != "step"
     ]
-    for i in range(0, len(metrics), METRICS_PER_CALL):
-        tracked.client.log_batch(tracked.run_id, metrics=metrics[i : i + METRICS_PER_CALL])
+    with answering(tracked.tracking_uri):
+        for i in range(0, len(metrics), METRICS_PER_CALL):
+            tracked.client.log_batch(tracked.run_id, metrics=metrics[i : i + METRICS_PER_CALL])
 
 
 def log_text(tracked: Tracked, text: str, artifact: str) -> None:
@@ -185,8 +190,8 @@ class MlflowReporter(UserCallback):
         try:
             log_rows(self.tracked, self._waiting)
             self._waiting = []
-        except MlflowException as error:
-            logger.warning("MLflow did not take %d rows (%s)", len(self._waiting), type(error).__name__)
+        except UserError as error:
+            logger.warning("%d rows wait: %s", len(self._waiting), error.problem)
 
 
 @contextmanager
@@ -222,6 +227,7 @@ def _follow(tracked: Tracked, done: threading.Event, interval: float) -> None:
 def _latest(tracked: Tracked) -> dict[str, float]:
     """The last value of every metric; empty if the server is busy, as the next look will tell."""
     try:
-        return dict(tracked.client.get_run(tracked.run_id).data.metrics)
-    except MlflowException:
+        with answering(tracked.tracking_uri):
+            return dict(tracked.client.get_run(tracked.run_id).data.metrics)
+    except UserError:
         return {}

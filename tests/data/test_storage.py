@@ -74,10 +74,26 @@ def test_a_place_that_may_not_be_written_is_told_and_nothing_is_left_behind(tmp_
     assert not (tmp_path / "new").exists()
 
 
-def test_removing_takes_folders_and_files_and_what_is_absent(tmp_path):
+def test_removing_takes_one_file(tmp_path):
     target = place(str(tmp_path))
-    for path in ("x/1", "x/y/2", "z"):
+    for path in ("x/1", "x/2"):
         target.write_bytes(path, b"")
-    for path in ("x", "z", "absent"):
-        target.remove(path)
-    assert target.files() == []
+    target.remove("x/1")
+    assert [file.path for file in target.files()] == ["x/2"]
+    with pytest.raises(UserError, match="nothing found"):
+        target.remove("x/1")
+
+
+def test_a_folder_that_may_not_be_read_is_told_and_not_skipped(tmp_path, monkeypatch):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def guarded(folder):
+        if str(folder).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(UserError, match="no permission"):
+        place(str(tmp_path)).files()

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from mlflow.exceptions import MlflowException
 from records import small_dataset
 from small import small_recipe
 
@@ -60,7 +59,7 @@ def test_rows_wait_while_the_tracking_server_is_away(monkeypatch):
 
     def log_rows(_, rows):
         if away[0]:
-            raise MlflowException("no answer")
+            raise UserError("no answer", "wait")
         written.extend(rows)
 
     monkeypatch.setattr(telemetry, "log_rows", log_rows)

@@ -46,7 +46,7 @@ def test_a_users_mistake_is_one_clear_line_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("job", ["jobs/curate.py", "jobs/pretrain.py", "eval/knn.py"])
+@pytest.mark.parametrize("job", ["jobs/curate.py", "jobs/pretrain.py", "eval/knn.py", "tune/ablate.py"])
 def test_help_explains_each_job(job):
     result = subprocess.run(
         [sys.executable, job, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
