@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint16] | NDArray[np.int16]
 """One slice of stored integers, shape (rows, columns), native bit depth (at most 16)."""
 
-Level = Literal["file", "series", "volume", "exam"]
+Level = Literal["file", "image", "series", "volume", "exam"]
+"""What a reason leaves out. An image is one slice of a file: files of one image are the rule, not the law."""
 
 
 class Reason(StrEnum):
@@ -27,18 +28,21 @@ class Reason(StrEnum):
     NOT_MR = "not_mr"
     NO_PIXELS = "no_pixels"
     NO_GEOMETRY = "no_geometry"
-    MULTIFRAME = "multiframe"
     MOSAIC = "mosaic"
     NOT_GRAYSCALE = "not_grayscale"
     BIT_DEPTH = "bit_depth"
     BURNED_IN_ANNOTATION = "burned_in_annotation"
+    SCREENSHOT = "screenshot"
     LOCALIZER = "localizer"
     DERIVED = "derived"
     PHANTOM = "phantom"
     TOO_SMALL = "too_small"
     FACIAL_ANATOMY = "facial_anatomy"
     UNKNOWN_ANATOMY = "unknown_anatomy"
-    DUPLICATE_FILE = "duplicate_file"
+    EXCLUDED_WORDS = "excluded_words"
+    NOT_IN_EXAM_TABLE = "not_in_exam_table"
+    PROTOCOL_NOT_WANTED = "protocol_not_wanted"
+    DUPLICATE_IMAGE = "duplicate_image"
     OTHER_EXAM_OF_PATIENT = "other_exam_of_patient"
     OVER_PROTOCOL_LIMIT = "over_protocol_limit"
     TOO_FEW_SLICES = "too_few_slices"
@@ -46,6 +50,9 @@ class Reason(StrEnum):
     GAP = "gap"
     UNREADABLE_PIXELS = "unreadable_pixels"
     EMPTY_IMAGE = "empty_image"
+    CHANGED_VOLUME = "changed_volume"
+    REPEATED_VOLUME = "repeated_volume"
+    NEAR_DUPLICATE = "near_duplicate"
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,8 @@ class SliceRecord:
 
     ``pixels`` are the stored integers, shape (rows, columns), with MONOCHROME1 already inverted;
     real intensity = slope * pixels + intercept. Spacings are in mm, times in ms, field in tesla.
-    Missing numbers are NaN; missing categories are "unknown".
+    Missing numbers are NaN; missing categories are "unknown". An evidence names the attribute that decided,
+    never what it says.
     """
 
     slice_id: str
@@ -82,11 +90,15 @@ class SliceRecord:
     slice_intensity: Intensity
     volume_intensity: Intensity
     location: str
+    location_evidence: str
     sequence: str
+    sequence_evidence: str
     plane: str
     vendor: str
+    vendor_evidence: str
     field_strength: float
     repetition_time: float
     echo_time: float
     inversion_time: float
     flip_angle: float
+    b_value: float

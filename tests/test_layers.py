@@ -26,7 +26,7 @@ ONLY_IN = {
     "torchvision": set(),
     "segment_anything": {"model"},
     "pydicom": {"imaging"},
-    "boto3": set(),
+    "boto3": {"data"},
 }
 LEARNING_CORE = ("augment", "model", "objective")
 CORE_MAY_IMPORT = {"torch", "numpy", "safetensors", "mricore", "xformers"}

@@ -1,228 +1,188 @@
-"""Curation: a folder of DICOM -> audited, de-identified shards and a manifest (paper section 4.1).
+"""Curation: an archive of DICOM -> audited, de-identified shards and a manifest (paper section 4.1).
 
-Headers are read in parallel; series, exams and volumes are chosen from headers alone; each chosen
-volume's pixels are read once for its statistics; each shard is then written from a globally shuffled
-list of slices. Slices are read twice so that no archive ever has to fit in memory and none is copied in
-between. What leaves this module is pseudonymous.
+Three passes. Headers are read, de-identified at once and remembered in the dataset's index. Series, exams
+and volumes are chosen from that alone; the pixels of each chosen volume are then read once, measured and
+sorted into buckets. The buckets become shards in globally shuffled order. Each task remembers its
+result in the destination under a name that says what it was made from; so the same command goes on where
+a killed one stopped, and adds to a finished dataset only what is new. Nothing is held in memory but one
+row per exam and a few tasks.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import re
 from collections import Counter
-from collections.abc import Sequence
-from importlib import metadata
-from math import isnan
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from mricore.config.schema import Curation
-from mricore.data import passes
+from mricore.data.audit import write_audit
+from mricore.data.choice import Choice, WantedSeries
+from mricore.data.chunks import Chunk
+from mricore.data.collect import Bucket, collect
+from mricore.data.extract import Extracted, Extraction, files_of
+from mricore.data.finish import Finish, remove_all, sweep
+from mricore.data.funnel import Funnel
+from mricore.data.index import Indexed, index_chunk, probe_header
+from mricore.data.job import Job, refuse_overlap, require_same_rules
+from mricore.data.ledger import ledger_rows, stored_exams
 from mricore.data.manifest import Manifest, has_manifest, read_manifest, write_manifest
-from mricore.data.passes import SliceTask
-from mricore.data.shards import SHARDS, Shard
-from mricore.data.storage import Place, StoredFile
+from mricore.data.progress import Progress
+from mricore.data.scratch import Scratch
+from mricore.data.shards import Shard
+from mricore.data.storage import StoredFile
+from mricore.data.work import Runner, Work, in_tasks
 from mricore.errors import UserError
-from mricore.imaging.anatomy import LOCATIONS
-from mricore.imaging.deidentify import Pseudonymizer
-from mricore.imaging.headers import FrameHeader, frame_reason
-from mricore.imaging.selection import select_series
-from mricore.imaging.volumes import build_volumes
-from mricore.records import Level, Reason
 
-Tally = Counter[tuple[Level, Reason]]
-DECODERS = ("pydicom", "python-gdcm", "pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "pillow")
+SHARDS_PER_BUCKET = 8
 
 
-def curate(
-    source: Place,
-    files: Sequence[StoredFile],
-    destination: Place,
-    policy: Curation,
-    key: bytes,
-    *,
-    generated_phantoms: bool = False,
-) -> Manifest:
-    """Curate the ``files`` of ``source`` into ``destination``, return the manifest; needs a Ray session.
-
-    A destination that already holds exactly this source under this policy is returned as it is; an
-    interrupted curation starts again, and its unfinished shards are overwritten or removed.
+def known_dataset(job: Job) -> Manifest | None:
+    """The dataset at the destination if it was made from exactly this source; needs no Ray.
 
     Raises:
-        UserError: source and destination overlap, the source has no usable MR or can no longer be
-            reached, the destination may not be written or holds another dataset, or the policy names
-            an unknown location.
+        UserError: source and destination overlap, the source cannot be read, or the destination holds a
+            dataset that was made under another policy or with another key.
     """
-    _refuse_overlap(source, destination)
-    _check_policy(policy)
-    fingerprint = source_fingerprint(files, policy, key)
-    if has_manifest(destination):
-        return _same_dataset(destination, fingerprint)
-    if not files:
-        raise UserError(f"no files below {source.uri}", "give the folder that contains the DICOM files")
-    destination.require_writable()
-    pseudonymizer = Pseudonymizer(key)
-    tally: Tally = Counter()
-    funnel = [_funnel_row("files found", [], files=len(files))]
-    slices = _select(source, files, policy, pseudonymizer, tally, funnel)
-    if not slices:
-        raise UserError(f"no usable MR slices below {source.uri}", f"left out: {_summary(tally)}")
-    shards = _write(source, destination, slices, policy, pseudonymizer)
-    manifest = Manifest(
-        shards=tuple(shards),
-        counts=_counts(slices),
-        distributions=_distributions(slices),
-        funnel=tuple(funnel),
-        rejected=tuple(
-            {"level": level, "reason": str(why), "count": n} for (level, why), n in sorted(tally.items())
-        ),
-        source_fingerprint=fingerprint,
-        generated_phantoms=generated_phantoms,
-        provenance=_provenance(policy),
-    )
-    write_manifest(destination, manifest)
-    return manifest
+    refuse_overlap(job)
+    if not has_manifest(job.destination):
+        return None
+    manifest = read_manifest(job.destination)
+    require_same_rules(job, manifest)
+    fingerprint = job.fingerprint(chunk.key for chunk in job.chunks())
+    known = fingerprint in {round_.source_fingerprint for round_ in manifest.rounds}
+    return manifest if known else None
 
 
-def source_fingerprint(files: Sequence[StoredFile], policy: Curation, key: bytes) -> str:
-    """Keyed digest of a source's file list and the policy; it tells nothing about the names."""
-    state = hmac.new(key, policy.model_dump_json().encode(), hashlib.sha256)
-    for file in files:
-        entry = f"{file.path}\0{file.size}\0{file.modified_ns}\n"
-        state.update(entry.encode("utf-8", "surrogateescape"))  # names may be anything
-    return state.hexdigest()
+def curate(job: Job, run: Runner = in_tasks) -> Manifest:
+    """Curate the source into the destination, return the manifest; needs a Ray session to run in tasks.
+
+    A destination that already holds exactly this source is returned as it is; one that holds less of it
+    gets what is new, in further shards; an interrupted curation goes on.
+
+    Raises:
+        UserError: see ``known_dataset``; or the source has no usable MR or can no longer be reached, or the
+            destination may not be written.
+    """
+    manifest = known_dataset(job)
+    if manifest is not None:
+        return manifest
+    was_there = job.destination.exists()
+    job.destination.require_writable()
+    scratch = Scratch()
+    try:
+        return _Curation(job, scratch, run).run()
+    except _NothingUsableError as error:
+        if not has_manifest(job.destination):
+            remove_all(job.destination, was_there)
+        raise UserError(error.problem, error.remedy) from None
+    finally:
+        scratch.close()
 
 
-def _select(
-    source: Place,
-    files: Sequence[StoredFile],
-    policy: Curation,
-    pseudonymizer: Pseudonymizer,
-    tally: Tally,
-    funnel: list[dict[str, Any]],
-) -> list[SliceTask]:
-    """From files to the slices that will be written; fills the tally of rejects and the funnel."""
-    headers = []
-    for found in passes.read_headers(source, files):
-        reason = found if isinstance(found, Reason) else frame_reason(found, policy)
-        if isinstance(found, Reason) or reason is not None:
-            tally["file", reason or Reason.UNREADABLE_HEADER] += 1
-        else:
-            headers.append(found)
-    funnel.append(_funnel_row("readable MR images", headers))
-    headers, rejected = select_series(headers, policy, pseudonymizer.order)
-    tally.update(rejected)
-    funnel.append(_funnel_row("allowed anatomy, sampled exams", headers))
-    volumes, rejected = build_volumes(headers, policy)
-    tally.update(rejected)
-    frames = [frame for volume in volumes for frame in volume.frames]
-    funnel.append(_funnel_row("continuous volumes", frames, volumes=len(volumes)))
-    slices: list[SliceTask] = []
-    for measured in passes.measure_volumes(source, volumes, pseudonymizer):
-        if measured.reason is not None:
-            tally["volume", measured.reason] += 1
-        elif measured.empty_slices:
-            tally["file", Reason.EMPTY_IMAGE] += measured.empty_slices
-        slices.extend(measured.slices)
-    funnel.append({"step": "slices written", "files": len(slices), **_counts(slices)})
-    return slices
+class _NothingUsableError(UserError):
+    """There is nothing to make a dataset from, so nothing of it must stay."""
 
 
-def _write(
-    source: Place, destination: Place, slices: list[SliceTask], policy: Curation, pseudonymizer: Pseudonymizer
-) -> list[Shard]:
-    """Shuffle all slices by a keyed hash of their identity, cut into shards, write them in parallel."""
-    order = sorted(slices, key=lambda task: pseudonymizer.order(f"{policy.seed}/{task.record.slice_id}"))
-    size = policy.slices_per_shard
-    tasks = [order[i : i + size] for i in range(0, len(order), size)]
-    shards = passes.write_shards(source, destination, tasks, policy.slices_per_row_group)
-    _remove_leftovers(destination, shards)
-    return shards
+@dataclass
+class _Source:
+    """What the first pass saw of the source."""
+
+    files: int
+    keys: list[str]
+    attributes: Counter[str]
 
 
-def _remove_leftovers(destination: Place, shards: Sequence[Shard]) -> None:
-    """Shards of an interrupted curation under another policy may hold what this one leaves out."""
-    wanted = {shard.path for shard in shards}
-    for file in Place(destination.joined(SHARDS)).files():
-        path = f"{SHARDS}/{file.path}"
-        if path not in wanted and re.fullmatch(r"\d{6}\.parquet", file.path):
-            destination.remove(path)
+class _Curation:
+    """One curation from the first pass to the manifest."""
 
+    def __init__(self, job: Job, scratch: Scratch, run: Runner) -> None:
+        self._job = job
+        self._scratch = scratch
+        self._run = run
+        self._funnel = Funnel()
+        self._known = read_manifest(job.destination) if has_manifest(job.destination) else None
 
-def _funnel_row(
-    step: str, headers: Sequence[FrameHeader], *, files: int | None = None, volumes: int | None = None
-) -> dict[str, Any]:
-    """What remains after a step; a column that means nothing yet is absent."""
-    row: dict[str, Any] = {"step": step, "files": len(headers) if files is None else files}
-    if files is None:
-        row["series"] = len({header.series_uid for header in headers})
-        row["exams"] = len({header.study_uid for header in headers})
-        row["patients"] = len({header.patient_key for header in headers})
-    if volumes is not None:
-        row["volumes"] = volumes
-    return row
+    def run(self) -> Manifest:
+        job = self._job
+        source = self._index()
+        choice = self._choose()
+        extraction = self._extraction(choice.images)
+        finish = Finish(job, self._known, extraction, self._extract(extraction, choice))
+        shards = self._collect(list(finish.buckets()))
+        if not shards and self._known is None:
+            problem = f"no usable MR slices below {job.source.uri}"
+            raise _NothingUsableError(problem, f"left out: {self._funnel.summary()}")
+        manifest = finish.manifest(shards, self._funnel, job.fingerprint(source.keys))
+        write_audit(job.destination, source.files, source.attributes)
+        write_manifest(job.destination, manifest)
+        sweep(job.destination, manifest, source.keys)
+        return manifest
 
-
-def _counts(slices: Sequence[SliceTask]) -> dict[str, int]:
-    return {
-        "slices": len(slices),
-        "volumes": len({task.record.volume_id for task in slices}),
-        "exams": len({task.record.exam_id for task in slices}),
-        "patients": len({task.record.patient_id for task in slices}),
-    }
-
-
-def _distributions(slices: Sequence[SliceTask]) -> dict[str, dict[str, int]]:
-    """Slices per value of each attribute (paper Fig. 1b), most frequent first."""
-    tables: dict[str, Counter[str]] = {
-        name: Counter() for name in ("location", "sequence", "plane", "vendor")
-    }
-    for name, table in tables.items():
-        table.update(str(getattr(task.record, name)) for task in slices)
-    fields = [task.record.field_strength for task in slices]
-    tables["field_strength"] = Counter("unknown" if isnan(field) else f"{field:.1f} T" for field in fields)
-    return {
-        name: dict(sorted(table.items(), key=lambda item: (-item[1], item[0])))
-        for name, table in tables.items()
-    }
-
-
-def _provenance(policy: Curation) -> dict[str, Any]:
-    versions = {name: metadata.version(name) for name in ("mricore", *DECODERS)}
-    return {"policy": policy.model_dump(mode="json"), "versions": versions}
-
-
-def _summary(tally: Tally) -> str:
-    counts = Counter({reason: 0 for _, reason in tally})
-    for (_, reason), count in tally.items():
-        counts[reason] += count
-    return ", ".join(f"{count} {reason}" for reason, count in counts.most_common()) or "nothing"
-
-
-def _check_policy(policy: Curation) -> None:
-    """A mistyped location would exclude nothing, and let faces in."""
-    unknown = sorted(set(policy.exclude_locations) - set(LOCATIONS))
-    if unknown:
-        raise UserError(
-            f"curation.exclude_locations has the unknown location {unknown[0]!r}",
-            f"valid names: {', '.join(LOCATIONS)}",
+    def _index(self) -> _Source:
+        """Pass 1: the headers of all files."""
+        job = self._job
+        source, destination, policy, pseudonyms = job.source, job.destination, job.policy, job.pseudonymizer
+        work: Work[Chunk, StoredFile, Indexed] = Work(
+            do=lambda chunk, skipped: index_chunk(source, destination, chunk, policy, pseudonyms, skipped),
+            parts=lambda chunk: chunk.files,
+            probe=partial(probe_header, source),
         )
+        seen = _Source(0, [], Counter())
+        progress = Progress("indexing", None, "files")
+        for chunk, found in self._run(work, job.chunks()):
+            self._scratch.add(chunk, found.pieces)
+            self._funnel.rejected.update(found.rejected)
+            seen.files += len(chunk.files)
+            seen.keys.append(chunk.key)
+            seen.attributes.update(found.attributes)
+            progress.update(seen.files)
+        if not seen.files:
+            problem = f"no files below {job.source.uri}"
+            raise _NothingUsableError(problem, "give the folder that contains the DICOM files")
+        progress.finish(seen.files)
+        self._funnel.step("files found", files=seen.files)
+        return seen
 
+    def _choose(self) -> Choice:
+        """The series to take up, from what the headers said."""
+        job = self._job
+        ledger = self._known.ledger if self._known else ()
+        self._scratch.add_stored(ledger_rows(job.destination, ledger, ("series_id", "slice_id")))
+        stored = stored_exams(job.destination, ledger)
+        choice = Choice(self._scratch, job.policy, job.pseudonymizer.order, job.table, stored)
+        choice.draw(self._funnel)
+        return choice
 
-def _refuse_overlap(source: Place, destination: Place) -> None:
-    inside = f"{destination.uri}/".startswith(f"{source.uri}/") or f"{source.uri}/".startswith(
-        f"{destination.uri}/"
-    )
-    if inside:
-        raise UserError("source and destination overlap", "give a destination outside the source folder")
+    def _extraction(self, images: int) -> Extraction:
+        job = self._job
+        fresh = images - (self._known.counts["slices"] if self._known else 0)
+        buckets = max(1, round(fresh / (SHARDS_PER_BUCKET * job.policy.slices_per_shard)))
+        return Extraction(job.source, job.destination, job.policy, job.pseudonymizer, job.key, buckets)
 
-
-def _same_dataset(destination: Place, fingerprint: str) -> Manifest:
-    manifest = read_manifest(destination)
-    if manifest.source_fingerprint != fingerprint:
-        raise UserError(
-            f"{destination.uri} already holds a dataset made from other files or settings",
-            "give an empty destination, or remove that dataset",
+    def _extract(self, extraction: Extraction, choice: Choice) -> list[Extracted]:
+        """Pass 2: the pixels of the chosen series."""
+        work: Work[tuple[WantedSeries, ...], str, Extracted] = Work(
+            do=extraction.run, parts=files_of, probe=extraction.probe
         )
-    return manifest
+        progress = Progress("reading", choice.images, "images")
+        done = 0
+        extracted = []
+        for wanted, found in self._run(work, choice.groups()):
+            extracted.append(found)
+            self._funnel.rejected.update(found.rejected)
+            done += sum(one.found.images for one in wanted)
+            progress.update(done)
+        images, volumes = (sum(getattr(one, name) for one in extracted) for name in ("images", "volumes"))
+        self._funnel.step("continuous volumes", images=images, volumes=volumes)
+        return extracted
+
+    def _collect(self, buckets: list[Bucket]) -> list[Shard]:
+        """Pass 3: the shards."""
+        destination, rows = self._job.destination, self._job.policy.slices_per_row_group
+        work: Work[Bucket, Any, list[Shard]] = Work(do=lambda bucket, _: collect(destination, bucket, rows))
+        progress = Progress("writing", sum(bucket.shards for bucket in buckets), "shards")
+        shards: list[Shard] = []
+        for _, written in self._run(work, buckets):
+            shards += written
+            progress.update(len(shards))
+        return shards

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 
 def files_below(root: Path) -> Iterator[Path]:
-    """Regular files; links to folders are followed, but no folder is entered twice.
+    """Everything that is no folder, always in the same order; links to folders are followed, none twice.
 
     Raises:
         OSError: a folder cannot be read; skipping it would lose files without a word.
@@ -26,7 +27,13 @@ def files_below(root: Path) -> Iterator[Path]:
             continue
         seen.add((here.st_dev, here.st_ino))
         names.sort()
-        yield from (path for path in (Path(folder, name) for name in files) if path.is_file())
+        yield from (Path(folder, name) for name in sorted(files))
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all that is in it, if it is there."""
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def write_and_rename(path: Path, content: bytes) -> None:

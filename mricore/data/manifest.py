@@ -13,7 +13,21 @@ from mricore.data.storage import Place
 from mricore.errors import UserError
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
+
+
+@dataclass(frozen=True)
+class Round:
+    """One curation into the dataset: from what, what remained after each step, what was left out.
+
+    ``source_fingerprint`` is a keyed digest of the source's file list, so it tells whether the source
+    changed without telling any file name. ``slices`` is how many this round added.
+    """
+
+    source_fingerprint: str
+    slices: int
+    funnel: tuple[Mapping[str, Any], ...]
+    rejected: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -21,19 +35,32 @@ class Manifest:
     """A dataset's table of contents, written last: a folder without it is not a dataset.
 
     ``counts`` has slices, volumes, exams, patients; ``distributions`` maps an attribute (location,
-    sequence, plane, vendor, field_strength) to slices per value (paper Fig. 1b); ``funnel`` and
-    ``rejected`` are tables; ``source_fingerprint`` is a keyed digest of the source's file list, so it
-    tells whether the source changed without telling any file name.
+    sequence, plane, vendor, field_strength) to slices per value (paper Fig. 1b); ``repeats`` counts volumes
+    and slices that repeat others; ``rounds`` are the curations into it, the latest last; ``ledger`` and
+    ``dropped`` name the files that say which slices were taken up, and which of these were dropped as
+    repeats; ``key_check`` tells whether a key is the one of the pseudonyms, without telling the key.
     """
 
     shards: tuple[Shard, ...]
     counts: Mapping[str, int]
     distributions: Mapping[str, Mapping[str, int]]
-    funnel: tuple[Mapping[str, Any], ...]
-    rejected: tuple[Mapping[str, Any], ...]
-    source_fingerprint: str
+    repeats: Mapping[str, int]
+    rounds: tuple[Round, ...]
+    ledger: tuple[str, ...]
+    dropped: tuple[str, ...]
+    key_check: str
     generated_phantoms: bool
     provenance: Mapping[str, Any]
+
+    @property
+    def funnel(self) -> tuple[Mapping[str, Any], ...]:
+        """The steps of the latest curation."""
+        return self.rounds[-1].funnel if self.rounds else ()
+
+    @property
+    def rejected(self) -> tuple[Mapping[str, Any], ...]:
+        """What the latest curation left out."""
+        return self.rounds[-1].rejected if self.rounds else ()
 
     @property
     def digest(self) -> str:
@@ -76,9 +103,10 @@ def read_manifest(dataset: Place) -> Manifest:
         shards = tuple(
             Shard(**{**item, "row_groups": tuple(item["row_groups"])}) for item in document.pop("shards")
         )
-        for table in ("funnel", "rejected"):
+        rounds = tuple(_round(item) for item in document.pop("rounds"))
+        for table in ("ledger", "dropped"):
             document[table] = tuple(document[table])
-        manifest = Manifest(shards=shards, **document)
+        manifest = Manifest(shards=shards, rounds=rounds, **document)
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{dataset.joined(MANIFEST)} is damaged", "curate into a new destination") from None
     if manifest.digest != digest:
@@ -86,3 +114,7 @@ def read_manifest(dataset: Place) -> Manifest:
             f"{dataset.joined(MANIFEST)} does not match its digest", "curate into a new destination"
         )
     return manifest
+
+
+def _round(item: dict[str, Any]) -> Round:
+    return Round(**{**item, "funnel": tuple(item["funnel"]), "rejected": tuple(item["rejected"])})

@@ -20,10 +20,13 @@ def duration(seconds: float) -> str:
 
 @dataclass
 class Progress:
-    """Prints ``label: done/total unit, rate, ETA`` at most every ``interval`` seconds, and at the end."""
+    """Prints ``label: done/total unit, rate, ETA`` at most every ``interval`` seconds, and at the end.
+
+    ``total`` is None while nobody knows it; ``finish`` then tells the end.
+    """
 
     label: str
-    total: int
+    total: int | None
     unit: str
     interval: float = 2.0
     first: int = 0
@@ -35,14 +38,25 @@ class Progress:
     def update(self, done: int, extra: str = "") -> None:
         """Tell how many units are done; ``extra`` is appended."""
         now = time.monotonic()
-        if done < self.total and now - self._printed < self.interval:
-            return
-        self._printed = now
-        elapsed = max(now - self._started, 1e-9)
+        ended = self.total is not None and done >= self.total
+        if ended or now - self._printed >= self.interval:
+            self._printed = now
+            self._print(done, extra, ended)
+
+    def finish(self, done: int) -> None:
+        """Tell that these were all units."""
+        self.total = done
+        self._print(done, "", ended=True)
+
+    def _print(self, done: int, extra: str, ended: bool) -> None:
+        elapsed = max(time.monotonic() - self._started, 1e-9)
         rate = (done - self.first) / elapsed
-        if done >= self.total:
-            timing = f"in {duration(elapsed)}"
-        else:
-            timing = f"ETA {duration((self.total - done) / rate)}" if rate else "ETA unknown"
-        parts = [f"{done:,}/{self.total:,} {self.unit}", f"{rate:,.1f}/s", timing, extra]
+        timing = f"in {duration(elapsed)}" if ended else self._remaining(done, rate)
+        amount = f"{done:,}" if self.total is None else f"{done:,}/{self.total:,}"
+        parts = [f"{amount} {self.unit}", f"{rate:,.1f}/s", timing, extra]
         print(f"{self.label}: " + ", ".join(part for part in parts if part), file=self.stream, flush=True)
+
+    def _remaining(self, done: int, rate: float) -> str:
+        if self.total is None:
+            return ""
+        return f"ETA {duration((self.total - done) / rate)}" if rate else "ETA unknown"

@@ -1,17 +1,21 @@
-"""S3 by pyarrow: one client per process, reads through a buffer."""
+"""S3: reads and writes by pyarrow through one client per process, listings page by page by boto3."""
 
 from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, BinaryIO
 
+import boto3
 import pyarrow as pa
+from botocore.exceptions import BotoCoreError, ClientError
 from pyarrow import fs
 
+Settings = tuple[tuple[str, str], ...]
 READ_BYTES = 64 * 1024
 """Each read of an object is a request; headers are read in small pieces and fit in one or two of these."""
 
@@ -21,15 +25,64 @@ def client() -> fs.FileSystem:
 
     Kept for as long as those variables stay the same: making one takes 20 ms.
     """
-    settings = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
-    return _client(settings)
+    return _client(_settings())
+
+
+def _settings() -> Settings:
+    return tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
+
+
+def _endpoint(settings: Settings) -> str | None:
+    known = dict(settings)
+    return known.get("AWS_ENDPOINT_URL_S3") or known.get("AWS_ENDPOINT_URL")
 
 
 @lru_cache(maxsize=4)
-def _client(settings: tuple[tuple[str, str], ...]) -> fs.FileSystem:
+def _lister(settings: Settings) -> Any:
     known = dict(settings)
-    endpoint = known.get("AWS_ENDPOINT_URL_S3") or known.get("AWS_ENDPOINT_URL")
+    region = known.get("AWS_REGION") or known.get("AWS_DEFAULT_REGION")
+    return boto3.session.Session().client("s3", endpoint_url=_endpoint(settings), region_name=region)
+
+
+def _code(error: ClientError | BotoCoreError) -> str:
+    """The name of an error as pyarrow writes it: NO_SUCH_BUCKET for NoSuchBucket."""
+    if isinstance(error, ClientError):
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", error.response["Error"]["Code"]).upper()
+    return f"NETWORK_CONNECTION {type(error).__name__}"
+
+
+@lru_cache(maxsize=4)
+def _client(settings: Settings) -> fs.FileSystem:
+    endpoint = _endpoint(settings)
     return fs.S3FileSystem(endpoint_override=endpoint) if endpoint else fs.S3FileSystem()
+
+
+def listing(path: str) -> Iterator[tuple[str, int, int]]:
+    """Name below ``path`` (bucket/prefix), size and modification time in ns of each object, in S3's order.
+
+    pyarrow would hold the whole list in memory.
+
+    Raises:
+        OSError: the bucket cannot be listed.
+    """
+    bucket, _, prefix = path.partition("/")
+    prefix = f"{prefix}/" if prefix else ""
+    try:
+        pages = _lister(_settings()).get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        for page in pages:
+            for entry in page.get("Contents", ()):
+                if not entry["Key"].endswith("/"):  # some tools mark folders by empty objects
+                    modified = int(entry["LastModified"].timestamp() * 1e9)
+                    yield entry["Key"].removeprefix(prefix), entry["Size"], modified
+    except (ClientError, BotoCoreError) as error:
+        raise OSError(f"AWS {_code(error)}") from None
+
+
+def remove_tree(path: str) -> None:
+    """Remove all objects below ``path`` (bucket/prefix)."""
+    system = client()
+    if system.get_file_info(path).type != fs.FileType.NotFound:
+        system.delete_dir(path)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pyarrow as pa
@@ -40,6 +40,11 @@ def _columns() -> list[tuple[str, pa.DataType]]:
     return columns
 
 
+_PLAIN = tuple(field.name for field in fields(SliceRecord) if field.name not in ("pixels", *_INTENSITIES))
+_PARTS = {
+    name: tuple((f"{name}_{part.name}", part.name) for part in fields(Intensity)) for name in _INTENSITIES
+}
+"""Columns of each intensity, and the parts of it that they hold."""
 SCHEMA = pa.schema([pa.field(name, kind, nullable=False) for name, kind in _columns()])
 """Columns of a shard: those of ``SliceRecord``, intensities flattened, pixels encoded by ``codec``."""
 
@@ -56,11 +61,16 @@ class Shard:
 
 def write_shard(target: Place, path: str, records: Sequence[SliceRecord], rows_per_group: int) -> Shard:
     """Write the records in the order given; the same records give the same bytes."""
-    table = pa.Table.from_pylist([_row(record) for record in records], schema=SCHEMA)
+    rows = [row_of(record, codec.encode(record.pixels)) for record in records]
+    return write_table(target, path, pa.Table.from_pylist(rows, schema=SCHEMA), rows_per_group)
+
+
+def write_table(target: Place, path: str, table: pa.Table, rows_per_group: int) -> Shard:
+    """Write rows of ``SCHEMA`` in the order given; the same rows give the same bytes."""
     sink = io.BytesIO()
     # The pixel column is compressed already; dictionary and page compression would only cost time.
     pq.write_table(
-        table,
+        table.combine_chunks(),
         sink,
         row_group_size=rows_per_group,
         compression="none",
@@ -69,9 +79,21 @@ def write_shard(target: Place, path: str, records: Sequence[SliceRecord], rows_p
     )
     content = sink.getvalue()
     target.write_bytes(path, content)
-    full, rest = divmod(len(records), rows_per_group)
+    full, rest = divmod(table.num_rows, rows_per_group)
     groups = (rows_per_group,) * full + ((rest,) if rest else ())
     return Shard(path, groups, len(content), hashlib.sha256(content).hexdigest())
+
+
+def row_of(record: SliceRecord, encoded: bytes) -> dict[str, Any]:
+    """A row of ``SCHEMA``; ``encoded`` are the record's pixels as the codec encodes them."""
+    row = {name: getattr(record, name) for name in _PLAIN}
+    for name in _INTENSITIES:
+        intensity = getattr(record, name)
+        row.update({column: getattr(intensity, part) for column, part in _PARTS[name]})
+    row["pixels"] = encoded
+    row["rows"], row["columns"] = record.pixels.shape
+    row["dtype"] = record.pixels.dtype.name
+    return row
 
 
 def read_rows(dataset: Place, path: str, group: int, rows: Sequence[int]) -> list[SliceRecord]:
@@ -104,23 +126,8 @@ def _row_group(system: fs.FileSystem, path: str, group: int) -> pa.Table:
         raise
 
 
-def _row(record: SliceRecord) -> dict[str, Any]:
-    row: dict[str, Any] = {}
-    for field in fields(SliceRecord):
-        value = getattr(record, field.name)
-        if field.name == "pixels":
-            row["pixels"] = codec.encode(value)
-            row["rows"], row["columns"] = value.shape
-            row["dtype"] = value.dtype.name
-        elif field.name in _INTENSITIES:
-            row.update({f"{field.name}_{part}": number for part, number in asdict(value).items()})
-        else:
-            row[field.name] = value
-    return row
-
-
 def _record(row: dict[str, Any]) -> SliceRecord:
     pixels = codec.decode(row.pop("pixels"), row.pop("rows"), row.pop("columns"), row.pop("dtype"))
     for name in _INTENSITIES:
-        row[name] = Intensity(**{part.name: row.pop(f"{name}_{part.name}") for part in fields(Intensity)})
+        row[name] = Intensity(**{part: row.pop(column) for column, part in _PARTS[name]})
     return SliceRecord(pixels=pixels, **row)

@@ -24,9 +24,13 @@ S3_SCHEME = "s3://"
 _PROBE = ".mricore-write-test"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StoredFile:
-    """One file of a place: path relative to it, size in bytes, modification time in ns (0 if unknown)."""
+    """One file of a place: path relative to it, size in bytes, modification time in ns (0 if unknown).
+
+    ``size`` is -1 for what cannot be read as a file: a link to nothing, a pipe, a socket. Names of files may
+    name patients, so ``repr`` shows nothing.
+    """
 
     path: str
     size: int
@@ -48,15 +52,22 @@ class Place:
         """The URI of ``path`` inside this place."""
         return f"{self.uri.rstrip('/')}/{path}" if path else self.uri
 
-    def files(self) -> list[StoredFile]:
-        """All files below the place, sorted by path.
+    def walk(self) -> Iterator[StoredFile]:
+        """All that is below the place, one by one and always in the same order, whatever their number.
 
         Raises:
             UserError: the place does not exist or may not be read.
         """
         with readable_errors(self.uri):
-            found = self._objects() if self.is_remote else self._local_files()
-            return sorted(found, key=lambda file: file.path)
+            yield from self._objects() if self.is_remote else self._local_files()
+
+    def files(self) -> list[StoredFile]:
+        """The files below the place, sorted by path.
+
+        Raises:
+            UserError: the place does not exist or may not be read.
+        """
+        return sorted((file for file in self.walk() if file.size >= 0), key=lambda file: file.path)
 
     def exists(self, path: str = "") -> bool:
         """Whether a file or folder is there."""
@@ -71,7 +82,7 @@ class Place:
             UserError: it is not.
         """
         if not self.exists():
-            self.files()  # tells what is missing: the bucket or what should be in it
+            next(self.walk(), None)  # tells what is missing: the bucket or what should be in it
 
     def require_writable(self) -> None:
         """Make sure that files can be written here; leaves nothing behind.
@@ -99,6 +110,18 @@ class Place:
         system, full = self._resolved(path)
         with readable_errors(self.uri):
             system.delete_file(full)
+
+    def remove_tree(self, path: str) -> None:
+        """Remove everything below a path, if there is anything.
+
+        Raises:
+            UserError: it may not be removed.
+        """
+        with readable_errors(self.uri):
+            if self.is_remote:
+                s3.remove_tree(self._resolved(path)[1])
+            else:
+                local.remove_tree(Path(self._resolved(path)[1]))
 
     @contextmanager
     def reading(self, path: str) -> Iterator[BinaryIO]:
@@ -137,15 +160,23 @@ class Place:
 
     def _local_files(self) -> Iterator[StoredFile]:
         root = Path(self.uri)
+        if not root.is_dir():
+            raise NotADirectoryError if root.exists() else FileNotFoundError
         for path in local.files_below(root):
-            found = path.stat()
-            yield StoredFile(path.relative_to(root).as_posix(), found.st_size, found.st_mtime_ns)
+            name = path.relative_to(root).as_posix()
+            if path.is_file():
+                found = path.stat()
+                yield StoredFile(name, found.st_size, found.st_mtime_ns)
+            else:
+                yield StoredFile(name, -1, 0)
 
     def _objects(self) -> Iterator[StoredFile]:
-        system, root = self._resolved()
-        for found in system.get_file_info(fs.FileSelector(root, recursive=True)):
-            if found.type == fs.FileType.File:
-                yield StoredFile(found.path[len(root) :].lstrip("/"), found.size, found.mtime_ns or 0)
+        root = self.uri.removeprefix(S3_SCHEME)
+        found = None
+        for found in s3.listing(root):
+            yield StoredFile(*found)
+        if found is None and "/" in root:
+            raise FileNotFoundError
 
     def _resolved(self, path: str = "") -> tuple[fs.FileSystem, str]:
         uri = self.joined(path)

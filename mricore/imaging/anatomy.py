@@ -6,6 +6,8 @@ and even as a part of a longer word (``HEADNECK``, ``WIPBrain``). It is overrule
 a term for something else (head of the femur, neck of the bladder, cancer of the cervix, feet first);
 those terms are replaced before words are looked up, see ``_TERMS``. A spine of which no level below the
 neck is told counts as cervical, as do whole spines; a whole body has a face.
+A word for a region gives way to one for a part of it (pelvis to prostate, extremity to any part), wherever
+it stands: scanners fill in BodyPartExamined from a list of regions.
 The coil is asked only if nothing else tells, and only coils made for one part of the body count, since
 torso arrays serve everything; head coils count. What says nothing is "unknown", never a guess.
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -31,53 +34,72 @@ class Finding:
 
 
 _WORDS: dict[str, str] = {
-    "brain": "BRAIN IAC IACS SELLA HIPPOCAMPUS PONS EPILEPSY STROKE GLIOMA TRIGEMINAL VESTIBULAR "
-    "COCHLEA GEHIRN HIRN SCHAEDEL SCHADEL CERVEAU CERVELLO HERSENEN MOZG MOZGU MPRAGE BRAVO FMRI",
+    "brain": "BRAIN IAC IACS IAM IAMS SELLA HIPPOCAMPUS PONS EPILEPSY STROKE GLIOMA GBM TRIGEMINAL COCHLEA "
+    "VESTIBULAR GEHIRN HIRN SCHAEDEL SCHADEL CERVEAU CERVELLO HERSENEN MOZG MOZGU MPRAGE MP2RAGE BRAVO FMRI "
+    "GAMMAKNIFE",
     "head": "HEAD SKULL KOPF TETE CRANE CABEZA CABECA TESTA HOOFD GLOWA GLOWY COW WILLIS CIRCLEOFWILLIS HNS",
     "face": "FACE FACIAL ORBIT ORBITS EYE EYES OPTIC OPTICCANAL SINUS SINUSES JAW MANDIBLE MAXILLA TMJ NASAL "
     "NOSE NASOPHARYNX PAROTID PAROTIDS SALIVARYGLAND TONGUE MOUTH ORALCAVITY TEETH DENTAL EAR EARS CHEEK",
     "neck": "NECK LARYNX THYROID PHARYNX OROPHARYNX HYPOPHARYNX CAROTID CAROTIDS HALS COU CUELLO COLLO NEK "
     "SZYJA SZYI BRACHIALPLEXUS",
     "cervical_spine": "CSPINE CTSPINE CTLSPINE CTL CERV CERVICOTHORACIC HWS HWK CWK",
-    "spine": "LSPINE TSPINE SSPINE LSSPINE TLSPINE LUMBAR LUMBARSPINE THORACICSPINE SACRUM SACRAL "
-    "LUMBOSACRAL SACROILIAC COCCYX LWS BWS",
+    "lumbar_spine": "LSPINE LSSPINE LUMBAR LUMBARSPINE LUMBOSACRAL LWS LENDENWIRBELSAULE LOMBAIRE LOMBARE",
+    "thoracic_spine": "TSPINE THORACICSPINE BWS BRUSTWIRBELSAULE",
+    "spine": "SSPINE TLSPINE THORACOLUMBAR SACRUM SACRAL SACROILIAC COCCYX",
     "prostate": "PROSTATE PROSTATA PROSTATIC",
-    "heart": "HEART CARDIAC CARDIO CARDIOVASCULAR MYOCARDIUM HERZ",
-    "breast": "BREAST BREASTS MAMMA MAMMARY MAMMO MAMMOGRAPHY",
+    "heart": "HEART CARDIAC CARDIO CARDIOVASCULAR MYOCARDIUM HERZ COEUR CORAZON CUORE",
+    # ISPY is a series of breast trials, by far the largest public collection, that names its exams thus
+    "breast": "BREAST BREASTS BREAS BRST MAMMA MAMMAE MAMMARY MAMMO MAMMOGRAPHY MAMA MAMAS BORST PIERSI ISPY",
     "chest": "CHEST CHESTABDOMEN CHESTABDPELVIS THORAX THORACIC LUNG LUNGS MEDIASTINUM RIB RIBS STERNUM "
-    "CLAVICLE THYMUS ESOPHAGUS",
-    "abdomen": "ABDOMEN ABDOMINAL ABD ABDOMENPELVIS LIVER LEBER KIDNEY KIDNEYS RENAL PANCREAS SPLEEN MRCP "
-    "ADRENAL ADRENALS ENTEROGRAPHY BILIARY BOWEL STOMACH ABDOME HEPATIC",
+    "CLAVICLE THYMUS ESOPHAGUS TORAX TORACE",
+    "abdomen": "ABDOMEN ABDOMINAL ABD ABDO ABDOMENPELVIS LIVER LEBER KIDNEY KIDNEYS RENAL PANCREAS SPLEEN "
+    "MRCP ADRENAL ADRENALS ENTEROGRAPHY BILIARY BOWEL STOMACH ABDOME HEPATIC BAUCH OBERBAUCH NIERE NIEREN "
+    "FOIE HIGADO FEGATO ADDOME BUIK BRZUCH BRZUCHA BRZUSZNEJ",
     "pelvis": "PELVIS PELVIC BECKEN PELVE UTERUS ENDOMETRIUM RECTUM RECTAL CERVIX OVARY OVARIES BLADDER "
-    "MIEDNICA MIEDNICY ANAL PERIANAL PENIS SCROTUM TESTIS",
-    "hip": "HIP HIPS ACETABULUM",
-    "thigh": "THIGH THIGHS FEMUR FEMORAL UPPERLEG HAMSTRING HAMSTRINGS",
-    "knee": "KNEE KNEES PATELLA KNIE GENOU",
-    "lower_leg": "CALF CALVES TIBIA FIBULA LOWERLEG LEG LEGS TIBFIB",
-    "ankle": "ANKLE ANKLES ACHILLES",
-    "foot": "FOOT FEET TOE TOES FOREFOOT HINDFOOT MIDFOOT HEEL",
-    "shoulder": "SHOULDER SHOULDERS SCAPULA ROTATOR SCHULTER",
-    "arm": "ARM UPPERARM HUMERUS HUMERAL",
-    "elbow": "ELBOW ELBOWS",
-    "forearm": "FOREARM FOREARMS RADIUS ULNA",
-    "wrist": "WRIST WRISTS SCAPHOID CARPAL",
+    "MIEDNICA MIEDNICY ANAL PERIANAL PENIS SCROTUM TESTIS BASSIN BACINO BEKKEN",
+    "hip": "HIP HIPS ACETABULUM HUFTE HUEFTE HANCHE CADERA",
+    "thigh": "THIGH THIGHS FEMUR FEMORAL UPPERLEG HAMSTRING HAMSTRINGS OBERSCHENKEL CUISSE MUSLO COSCIA",
+    "knee": "KNEE KNEES PATELLA KNIE GENOU RODILLA GINOCCHIO JOELHO KOLANO KOLANA",
+    "lower_leg": "CALF CALVES TIBIA FIBULA LOWERLEG LEG LEGS TIBFIB UNTERSCHENKEL JAMBE PIERNA",
+    "ankle": "ANKLE ANKLES ACHILLES SPRUNGGELENK OSG CHEVILLE TOBILLO CAVIGLIA",
+    "foot": "FOOT FEET TOE TOES FOREFOOT HINDFOOT MIDFOOT HEEL FUSS PIED",
+    "shoulder": "SHOULDER SHOULDERS SCAPULA ROTATOR SCHULTER EPAULE HOMBRO SPALLA OMBRO",
+    "upper_arm": "ARM UPPERARM HUMERUS HUMERAL OBERARM",
+    "elbow": "ELBOW ELBOWS ELLENBOGEN COUDE CODO GOMITO COTOVELO",
+    "forearm": "FOREARM FOREARMS RADIUS ULNA UNTERARM ANTEBRAZO",
+    "wrist": "WRIST WRISTS SCAPHOID CARPAL HANDGELENK POIGNET MUNECA POLSO PUNHO",
     "hand": "HAND HANDS FINGER FINGERS THUMB",
     "extremity": "EXTREMITY EXTREMITIES LOWEREXTREMITY UPPEREXTREMITY LOWERLIMB UPPERLIMB LIMB",
     "whole_body": "WHOLEBODY",
 }
 _SOME_SPINE = "some spine"
 """Stands for a level that nothing tells until all texts have been read."""
+_SPINE_LEVELS = frozenset({"lumbar_spine", "thoracic_spine", "spine"})
 _SPINES = "SPINE SPINAL VERTEBRA VERTEBRAE MYELO RACHIS COLUMNA COLONNE WIRBELSAULE"
 _LOCATION_OF = {
     word: location for location, words in _WORDS.items() for word in words.split()
 } | dict.fromkeys(_SPINES.split(), _SOME_SPINE)
 LOCATIONS: tuple[str, ...] = (*_WORDS, UNKNOWN)
-"""The closed vocabulary; "extremity" is a limb of which nothing more is said."""
+"""The closed vocabulary. "extremity" is a limb of which nothing more is said, "spine" several levels below
+the neck or the sacrum."""
+PAPER_LOCATIONS: tuple[str, ...] = (
+    *("abdomen", "ankle", "breast", "chest", "elbow", "foot", "forearm", "hand", "hip", "upper_arm", "knee"),
+    *("lower_leg", "lumbar_spine", "pelvis", "shoulder", "thigh", "thoracic_spine", "wrist"),
+)
+"""The 18 body locations that the method was pretrained on (arXiv 2506.12186)."""
 FACE_BEARING = frozenset({"brain", "head", "face", "neck", "cervical_spine", "whole_body"})
 _VAGUE = frozenset({"extremity"})
 """Gives way to any other location found in the header."""
+_REGION_OF = {
+    "prostate": "pelvis",
+    "breast": "chest",
+    "heart": "chest",
+    "lumbar_spine": "spine",
+    "thoracic_spine": "spine",
+}
+"""The region gives way to its part."""
 _COIL_LOCATIONS = FACE_BEARING | {
-    *("breast", "prostate", "shoulder", "arm", "elbow", "forearm", "wrist", "hand"),
+    *("breast", "prostate", "shoulder", "upper_arm", "elbow", "forearm", "wrist", "hand"),
     *("hip", "thigh", "knee", "lower_leg", "ankle", "foot", "extremity"),
 }
 
@@ -88,8 +110,17 @@ _FACE_STEMS = (
     ("cervical_spine", "CSPINE CERVICA WHOLESPINE TOTALSPINE HALSWIRBEL GANZWIRBEL"),
     ("neck", "NECK LARYN PHARYN CAROTI PAROTI THYROI HALS"),
 )
-_STEMS = tuple((stem, location) for location, stems in _FACE_STEMS for stem in stems.split())
+_PLAIN_STEMS = (
+    ("breast", "BREAST MAMMO"),
+    ("prostate", "PROSTA"),
+    ("abdomen", "ABDOM CHOLANGIO"),
+)
+_STEMS = tuple(
+    (stem, location) for location, stems in (*_FACE_STEMS, *_PLAIN_STEMS) for stem in stems.split()
+)
+"""Faces first. Other stems are only those that no word for another part of the body contains."""
 
+_AND = r"(?:AND |ET |UND |Y |E )?"
 _PART = r"(?:HEADS?|NECKS?)"
 _MOVED = r"(HANDS?|FINGERS?|TOES?|FOOT|FEET|TONGUE|MOTOR|TAPPING|TASK|MOVEMENT|REST|RESTING)"
 _TERMS = tuple(
@@ -112,13 +143,16 @@ _TERMS = tuple(
         (r"\bORAL CAVITY\b", "ORALCAVITY"),
         (r"\bBRACHIAL PLEXUS\b", "BRACHIALPLEXUS"),
         (r"\bWHOLE BODY\b", "WHOLEBODY"),
+        (r"\bGAMMA KNIFE\b", "GAMMAKNIFE"),
         (r"\bNEURO\b(?!.*\b([TL]|LS|TL) ?SPINE\b)(?!.*\b(LUMBAR|LWS|BWS|SACRAL)\b)", "BRAIN"),
         # what moves in functional imaging is not what is imaged
         (rf"\bBOLD\b(?=.*\b{_MOVED}\b)|\b{_MOVED}\b(?=.*\bBOLD\b)", "BRAIN"),
         (r"\bARM (?![LR]\b)[A-Z0-9]\b", " "),  # of a trial
         (r"\b(WHOLE|TOTAL|FULL|COMPLETE|ENTIRE) SPINE\b|\bC ?T ?L ?SPINE\b", "WHOLESPINE"),
         (r"\bSPINE (WHOLE|TOTAL|FULL|COMPLETE|ENTIRE)\b", "WHOLESPINE"),
-        (r"\bC (AND |ET |UND |Y |E )?[TL]\b( (AND )?L\b)?( SPINE\b)?", "CSPINE"),
+        (rf"\bC {_AND}[TL]\b( (AND )?L\b)?( SPINE\b)?", "CSPINE"),
+        (rf"\bT {_AND}L ?SPINE\b|\bSPINE T {_AND}L\b", "TLSPINE"),
+        (rf"\bTHORACIC (SPINE )?{_AND}LUMBAR\b|\bLUMBAR (SPINE )?{_AND}THORACIC\b", "TLSPINE"),
         (r"\bSPINE (LS|TL|CT|[CTLS])\b", r"\1SPINE"),
         (r"\b(UPPER|LOWER) (LEG|ARM|LIMB)S?\b", r"\1\2"),
         (r"\bLOWERARM\b", "FOREARM"),
@@ -132,27 +166,46 @@ _TERMS = tuple(
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SEPARATORS = re.compile(r"[^A-Z0-9]+")
 
+_SOURCES: tuple[tuple[str, Callable[[FrameHeader], str]], ...] = (
+    ("BodyPartExamined", lambda header: header.body_part),
+    ("RequestedProcedureDescription", lambda header: header.requested_procedure),
+    ("StudyDescription", lambda header: header.study_description),
+    ("SeriesDescription", lambda header: header.series_description),
+    ("ProtocolName", lambda header: header.protocol_name),
+    ("ProcedureAttributes", lambda header: header.procedures),
+)
+"""What may tell the anatomy, most trustworthy first."""
+_PIXELS, _COIL, _NOTHING = "RecognizableVisualFeatures", "ReceiveCoilName", "none"
+LOCATION_EVIDENCES: tuple[str, ...] = (_PIXELS, *(name for name, _ in _SOURCES), _COIL, _NOTHING)
+"""The closed vocabulary of what a location may rest on."""
+_Places = list[tuple[str, str]]
+"""(location, evidence), most trustworthy first."""
+
 
 def locate(header: FrameHeader) -> Finding:
     """The body location of an image; "unknown" if nothing tells."""
     if header.shows_face:
-        return Finding("face", "RecognizableVisualFeatures")
-    found = [Finding(place, name) for name, text in _sources(header) for place in locations_in(text)]
+        return Finding("face", _PIXELS)
+    found = [(place, name) for name, read in _SOURCES for place in locations_in(read(header))]
     found = _with_spine_levels(found)
     if not found:
-        coil = [place for place in locations_in(header.coil) if place in _COIL_LOCATIONS]
-        found = [Finding(place, "ReceiveCoilName") for place in coil]
-    faces = [finding for finding in found if finding.value in FACE_BEARING]
-    plain = [finding for finding in found if finding.value not in _VAGUE]
-    return next(iter([*faces, *plain, *found]), Finding(UNKNOWN, "none"))
+        found = [(place, _COIL) for place in locations_in(header.coil) if place in _COIL_LOCATIONS]
+    return Finding(*_decisive(found)) if found else Finding(UNKNOWN, _NOTHING)
 
 
-def _with_spine_levels(found: list[Finding]) -> list[Finding]:
+def _decisive(found: _Places) -> tuple[str, str]:
+    """A face, else the first place that is not vague, else the first; a part of it is more exact."""
+    faces = (one for one in found if one[0] in FACE_BEARING)
+    plain = (one for one in found if one[0] not in _VAGUE)
+    first = next(faces, None) or next(plain, found[0])
+    return next((one for one in found if _REGION_OF.get(one[0]) == first[0]), first)
+
+
+def _with_spine_levels(found: _Places) -> _Places:
     """A spine is the one whose level another word tells, else it may be a cervical one."""
-    level = "spine" if any(finding.value == "spine" for finding in found) else "cervical_spine"
-    return [
-        Finding(level, finding.evidence) if finding.value == _SOME_SPINE else finding for finding in found
-    ]
+    levels = (place for place, _ in found if place in _SPINE_LEVELS)
+    level = next(levels, "cervical_spine")
+    return [(level if place == _SOME_SPINE else place, name) for place, name in found]
 
 
 @lru_cache(maxsize=65536)
@@ -161,8 +214,9 @@ def locations_in(text: str) -> tuple[str, ...]:
     sentence = plain_words(text)
     for pattern, replacement in _TERMS:
         sentence = pattern.sub(replacement, sentence)
-    places = (_location_of_word(word) for word in sentence.split())
-    return tuple(place for place in places if place)
+    places = [place for place in map(_location_of_word, sentence.split()) if place]
+    several = {"lumbar_spine", "thoracic_spine"}.issubset(places)
+    return tuple("spine" if several and place in _SPINE_LEVELS else place for place in places)
 
 
 def plain_words(text: str) -> str:
@@ -173,18 +227,6 @@ def plain_words(text: str) -> str:
 
 
 def _location_of_word(word: str) -> str | None:
-    """By the whole word without a trailing number, or by the stem of a face-bearing word inside it."""
+    """By the whole word without a trailing number, or by a stem inside it, faces first."""
     inside = (location for stem, location in _STEMS if stem in word)
     return _LOCATION_OF.get(word.rstrip("0123456789")) or next(inside, None)
-
-
-def _sources(header: FrameHeader) -> tuple[tuple[str, str], ...]:
-    """What may tell the anatomy, most trustworthy first."""
-    return (
-        ("BodyPartExamined", header.body_part),
-        ("RequestedProcedureDescription", header.requested_procedure),
-        ("StudyDescription", header.study_description),
-        ("SeriesDescription", header.series_description),
-        ("ProtocolName", header.protocol_name),
-        ("ProcedureAttributes", header.procedures),
-    )

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 MAX_TILES = 4096
 _END = b"\xff\xd9"  # of all three formats
+_PADDING = b"\0\xff "
 _JPEG_START = b"\xff\xd8"
 _JPEG2000_START = b"\xff\x4f\xff\x51"
 _FRAMES = {0xC0, 0xC1, 0xC3, 0xF7}  # baseline, extended, lossless, JPEG-LS
@@ -25,9 +26,14 @@ class Announced(NamedTuple):
     bits: int
 
 
+def has_end(codestream: bytes) -> bool:
+    """Whether the end marker is there, with or without padding behind it."""
+    return codestream.rstrip(_PADDING).endswith(_END)
+
+
 def without_padding(codestream: bytes) -> bytes:
     """The codestream without padding after its end marker and without zero bytes before it."""
-    return codestream.rstrip(b"\0\xff ").removesuffix(_END).rstrip(b"\0") + _END
+    return codestream.rstrip(_PADDING).removesuffix(_END).rstrip(b"\0") + _END
 
 
 def announced(codestream: bytes) -> Announced:
@@ -37,12 +43,18 @@ def announced(codestream: bytes) -> Announced:
         ValueError: the main header is damaged.
         IndexError: it is cut.
     """
-    start = codestream.find(_JPEG2000_START, 0, 256)
     if codestream.startswith(_JPEG_START):
         return _announced_jpeg(codestream)
-    if start < 0:
-        raise ValueError("no known codestream")
-    return _announced_jpeg2000(codestream[start:])
+    return _announced_jpeg2000(codestream[jpeg2000_start(codestream) :])
+
+
+def jpeg2000_start(codestream: bytes) -> int:
+    """Where a JPEG 2000 codestream begins: at once, or behind the boxes of a file.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return codestream.index(_JPEG2000_START, 0, 256)
 
 
 def _announced_jpeg(codestream: bytes) -> Announced:

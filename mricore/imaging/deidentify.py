@@ -1,104 +1,104 @@
-"""The only bridge from a header to a stored slice: keyed pseudonyms and an explicit allow-list.
+"""The only bridge from a header to what is kept: keyed pseudonyms and an explicit allow-list.
 
 In the spirit of DICOM PS3.15's basic profile, but turned around: nothing passes unless it is named here.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import os
-import secrets
-import uuid
-from contextlib import suppress
-from pathlib import Path
-from typing import Literal
+from collections.abc import Collection
 
-from mricore.errors import UserError
-from mricore.imaging.anatomy import LOCATIONS
+from mricore.config.schema import Curation
+from mricore.imaging.anatomy import LOCATION_EVIDENCES, LOCATIONS, Finding, locate
+from mricore.imaging.components import component
+from mricore.imaging.exclusions import frame_reason
+from mricore.imaging.frames import Frame
 from mricore.imaging.geometry import plane
 from mricore.imaging.headers import FrameHeader
-from mricore.imaging.sequences import SEQUENCES, vendor
+from mricore.imaging.protocols import has_excluded_words, protocol_of
+from mricore.imaging.pseudonyms import Pseudonymizer
+from mricore.imaging.sequences import (
+    SEQUENCE_EVIDENCES,
+    SEQUENCES,
+    VENDOR_EVIDENCES,
+    VENDORS,
+    sequence_type,
+    vendor,
+)
 from mricore.imaging.volumes import Volume
-from mricore.records import Intensity, Pixels, SliceRecord
-
-Kind = Literal["patient", "exam", "volume", "slice"]
-KEY_BYTES = 32
-PSEUDONYM_CHARACTERS = 20
+from mricore.records import Intensity, Pixels, Reason, SliceRecord
 
 
-class Pseudonymizer:
-    """Turns identifiers into pseudonyms with HMAC-SHA256; without the key they cannot be recomputed."""
+def frame_of(header: FrameHeader, file: int, policy: Curation, pseudonymizer: Pseudonymizer) -> Frame:
+    """What may be kept of a header: pseudonyms, words of closed vocabularies, numbers of physics.
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
-
-    def __repr__(self) -> str:
-        return "Pseudonymizer(key withheld)"
-
-    def pseudonym(self, kind: Kind, *parts: str) -> str:
-        """20 hexadecimal characters for an identifier; the same identifier of another kind differs."""
-        return self._digest(kind, *parts).hex()[:PSEUDONYM_CHARACTERS]
-
-    def order(self, text: str) -> bytes:
-        """A key for sorting that looks random and is always the same."""
-        return self._digest("order", text)
-
-    def _digest(self, *parts: str) -> bytes:
-        """HMAC of the parts, each led by its length, so that no two lists of parts read alike."""
-        state = hmac.new(self._key, digestmod=hashlib.sha256)
-        for part in parts:
-            content = part.encode("utf-8", "surrogatepass")
-            state.update(len(content).to_bytes(8, "big") + content)
-        return state.digest()
-
-
-def load_or_create_key(path: Path) -> bytes:
-    """The secret key in ``path``, 32 bytes in hexadecimal; made on first use, readable by its owner only.
+    Free text decides about categories here and goes no further.
 
     Raises:
-        UserError: the file is not a key, or cannot be made.
+        ValueError: a category or its evidence is not a word of its closed vocabulary.
     """
-    path = path.expanduser()
-    try:
-        if not path.exists():
-            _create_key(path)
-        key = bytes.fromhex(path.read_text().strip())
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} is not a usable key ({type(error).__name__})", "give another file with --key"
-        ) from None
-    if len(key) != KEY_BYTES:
-        raise UserError(f"{path} is not a key of {KEY_BYTES} bytes", "give another file with --key")
-    return key
+    name = pseudonymizer.pseudonym
+    place, kind, maker = locate(header), sequence_type(header), vendor(header)
+    _require_closed(place, LOCATIONS, LOCATION_EVIDENCES)
+    _require_closed(kind, SEQUENCES, SEQUENCE_EVIDENCES)
+    _require_closed(maker, VENDORS, VENDOR_EVIDENCES)
+    series = (header.patient_key, header.study_uid, header.series_uid)
+    return Frame(
+        file=file,
+        frame=header.frame,
+        slice_id=name("slice", *series, header.sop_uid, str(header.frame)),
+        series_id=name("series", *series),
+        exam_id=name("exam", header.patient_key, header.study_uid),
+        patient_id=name("patient", header.patient_key),
+        accession_key=pseudonymizer.exam_key(header.accession) if header.accession else "",
+        study_key=pseudonymizer.exam_key(header.study_uid),
+        protocol=_protocol(header, place, policy, pseudonymizer),
+        reason=str(_reason(header, policy) or ""),
+        location=place.value,
+        location_evidence=place.evidence,
+        sequence=kind.value,
+        sequence_evidence=kind.evidence,
+        vendor=maker.value,
+        vendor_evidence=maker.evidence,
+        field_strength=header.field_strength,
+        repetition_time=header.repetition_time,
+        echo_time=header.echo_time,
+        inversion_time=header.inversion_time,
+        flip_angle=header.flip_angle,
+        b_value=header.b_value,
+        component=component(header.image_type),
+        stack=name("stack", header.stack) if header.stack else "",
+        echo_number=header.echo_number,
+        temporal_position=header.temporal_position,
+        acquisition_number=header.acquisition_number,
+        instance_number=header.instance_number,
+        orientation=header.orientation,
+        position=header.position,
+        spacing=header.spacing,
+        rows=header.rows,
+        columns=header.columns,
+        slope=header.slope,
+        intercept=header.intercept,
+        padding=header.padding or (),
+    )
 
 
 def slice_record(
-    frame: FrameHeader,
-    pixels: Pixels,
+    frame: Frame,
     volume: Volume,
     index: int,
+    pixels: Pixels,
     slice_intensity: Intensity,
     volume_intensity: Intensity,
     pseudonymizer: Pseudonymizer,
-    location: str,
-    sequence: str,
 ) -> SliceRecord:
-    """A de-identified slice: pseudonyms, closed categories, physics; nothing else exists to leak.
-
-    Raises:
-        ValueError: ``location`` or ``sequence`` is not a word of its closed vocabulary.
-    """
-    if location not in LOCATIONS or sequence not in SEQUENCES:
-        raise ValueError("location and sequence must be words of their closed vocabularies")
-    first = volume.frames[0]
+    """A slice as it is stored, from what is known of its image and its volume."""
     return SliceRecord(
-        slice_id=pseudonymizer.pseudonym("slice", frame.patient_key, frame.sop_uid),
-        volume_id=pseudonymizer.pseudonym("volume", first.patient_key, first.series_uid, first.sop_uid),
-        exam_id=pseudonymizer.pseudonym("exam", frame.patient_key, frame.study_uid),
-        patient_id=pseudonymizer.pseudonym("patient", frame.patient_key),
+        slice_id=frame.slice_id,
+        volume_id=volume_id(volume, pseudonymizer),
+        exam_id=frame.exam_id,
+        patient_id=frame.patient_id,
         index=index,
-        slices_in_volume=len(volume.frames),
+        slices_in_volume=len(volume.slices),
         pixels=pixels,
         slope=frame.slope,
         intercept=frame.intercept,
@@ -107,34 +107,53 @@ def slice_record(
         spacing_slice=volume.spacing_slice,
         slice_intensity=slice_intensity,
         volume_intensity=volume_intensity,
-        location=location,
-        sequence=sequence,
+        location=frame.location,
+        location_evidence=frame.location_evidence,
+        sequence=frame.sequence,
+        sequence_evidence=frame.sequence_evidence,
         plane=plane(frame.orientation),
-        vendor=vendor(frame).value,
+        vendor=frame.vendor,
+        vendor_evidence=frame.vendor_evidence,
         field_strength=frame.field_strength,
         repetition_time=frame.repetition_time,
         echo_time=frame.echo_time,
         inversion_time=frame.inversion_time,
         flip_angle=frame.flip_angle,
+        b_value=frame.b_value,
     )
 
 
-def _create_key(path: Path) -> None:
-    """Write a new key so that two processes that begin at once end with the same one."""
-    _make_private_folders(path.parent)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(secrets.token_hex(KEY_BYTES) + "\n")
-        with suppress(FileExistsError):  # the other process was first: its key counts
-            os.link(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def volume_id(volume: Volume, pseudonymizer: Pseudonymizer) -> str:
+    """The pseudonym of a volume: of the set of its slices, so that another slice makes another volume."""
+    return pseudonymizer.pseudonym("volume", *sorted(copies[0].slice_id for copies in volume.slices))
 
 
-def _make_private_folders(folder: Path) -> None:
-    """Like ``mkdir(parents=True)``, which would give the parents the default mode."""
-    if not folder.exists():
-        _make_private_folders(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
+def _require_closed(finding: Finding, values: Collection[str], evidences: Collection[str]) -> None:
+    if finding.value not in values or finding.evidence not in evidences:
+        raise ValueError("a category and its evidence must be words of their closed vocabularies")
+
+
+def _reason(header: FrameHeader, policy: Curation) -> Reason | None:
+    texts = (
+        header.body_part,
+        header.study_description,
+        header.series_description,
+        header.protocol_name,
+        header.requested_procedure,
+        header.procedures,
+    )
+    if has_excluded_words(texts, policy):
+        return Reason.EXCLUDED_WORDS
+    return frame_reason(header, policy)
+
+
+def _protocol(header: FrameHeader, place: Finding, policy: Curation, pseudonymizer: Pseudonymizer) -> str:
+    """The policy's name of the protocol; a pseudonym of the report type if the policy names none.
+
+    An exam without any description is one of its location.
+    """
+    types = (protocol_of(text, policy) for text in (header.study_description, header.requested_procedure))
+    found = next((name for name in types if name), None)
+    if policy.protocols:
+        return found or ""
+    return pseudonymizer.pseudonym("protocol", found or place.value)

@@ -1,10 +1,15 @@
-"""Intensities: statistics at curation, normalisation at load."""
+"""Intensities: exact statistics in one pass at curation, normalisation at load.
+
+Statistics come from counts of stored integers, of which 16 bits allow 65,536. A slice, and a volume of any
+length, needs no more memory than its range of integers, and no pixels are sorted.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,38 +17,118 @@ from numpy.typing import NDArray
 from mricore.config.schema import Normalization
 from mricore.records import Intensity, Pixels, SliceRecord
 
-Scaled = tuple[Pixels, float, float]
-"""Stored integers with slope and intercept: real intensity = slope * integer + intercept."""
 LOW_FRACTION = 0.005
 """The percentiles are the 0.5th and the 99.5th."""
+NOTHING = Intensity(math.nan, math.nan, math.nan, math.nan)
+"""Of no pixels."""
 
 
-def measure(pixels: Pixels, slope: float, intercept: float) -> Intensity:
-    """Statistics of one slice in real intensities."""
-    return measure_volume([(pixels, slope, intercept)])
+@dataclass(frozen=True)
+class Histogram:
+    """``counts[k]`` pixels hold the stored integer ``low + k``; without pixels there are no counts.
 
-
-def measure_volume(slices: Sequence[Scaled]) -> Intensity:
-    """Exact statistics over all pixels of a volume in real intensities.
-
-    Percentiles interpolate linearly between order statistics, as numpy's do. Slices with one scale, the
-    usual case, are sorted as 16-bit integers, in a quarter of the memory.
+    The first and the last count are not zero.
     """
-    scales = {(slope, intercept) for _, slope, intercept in slices}
-    if len(scales) > 1:
-        return _statistics(np.concatenate([(p.astype(np.float64) * a + b).ravel() for p, a, b in slices]))
-    slope, intercept = scales.pop()
-    stored = _statistics(np.concatenate([pixels.ravel() for pixels, _, _ in slices]))
-    low, high, low_percentile, high_percentile = (
-        slope * value + intercept for value in (stored.minimum, stored.maximum, stored.p0_5, stored.p99_5)
-    )
-    if slope < 0:
-        return Intensity(high, low, high_percentile, low_percentile)
-    return Intensity(low, high, low_percentile, high_percentile)
+
+    low: int
+    counts: NDArray[np.int64]
+
+    @property
+    def high(self) -> int:
+        """The largest stored integer; below ``low`` if there are no pixels."""
+        return self.low + self.counts.size - 1
+
+    @cached_property
+    def percentiles(self) -> tuple[float, float]:
+        """The 0.5th and the 99.5th of the stored integers; NaN without pixels."""
+        if not self.counts.size:
+            return math.nan, math.nan
+        return _percentiles(np.arange(self.low, self.high + 1), self.counts)
+
+    def darkest(self, slope: float) -> int:
+        """The stored integer of the smallest real intensity."""
+        return self.low if slope > 0 else self.high
+
+    def intensity(self, slope: float, intercept: float) -> Intensity:
+        """Statistics in real intensities (slope * stored integer + intercept); NaN without pixels.
+
+        Percentiles interpolate linearly between order statistics, as numpy's do.
+        """
+        if not self.counts.size:
+            return NOTHING
+        low, high, p0_5, p99_5 = (slope * v + intercept for v in (self.low, self.high, *self.percentiles))
+        return Intensity(low, high, p0_5, p99_5) if slope > 0 else Intensity(high, low, p99_5, p0_5)
+
+
+class VolumeStatistics:
+    """Statistics over all pixels of a volume, fed slice by slice.
+
+    Slices of one scale (slope and intercept), the usual case, share one histogram of at most 512 KiB.
+    Philips may give each slice a scale of its own; then there are as many histograms as scales.
+    """
+
+    def __init__(self) -> None:
+        self._histograms: dict[tuple[float, float], Histogram] = {}
+
+    def add(self, histogram: Histogram, slope: float, intercept: float) -> None:
+        """Count another slice in; one of nothing but padding changes nothing."""
+        if not histogram.counts.size:
+            return
+        known = self._histograms.get((slope, intercept))
+        self._histograms[slope, intercept] = histogram if known is None else _sum(known, histogram)
+
+    def intensity(self) -> Intensity:
+        """Over all pixels so far, as ``Histogram.intensity`` gives it."""
+        points = [
+            (slope * np.arange(one.low, one.high + 1) + intercept, one.counts)
+            for (slope, intercept), one in self._histograms.items()
+        ]
+        values = np.concatenate([np.empty(0), *(part for part, _ in points)])
+        counts = np.concatenate([np.empty(0, np.int64), *(part for _, part in points)])
+        if not values.size:
+            return NOTHING
+        order = np.argsort(values)
+        p0_5, p99_5 = _percentiles(values[order], counts[order])
+        return Intensity(float(values.min()), float(values.max()), p0_5, p99_5)
+
+
+def histogram(pixels: Pixels, padding: Sequence[int] = ()) -> Histogram:
+    """Count the stored integers of a slice.
+
+    ``padding`` is the range of integers that mean "no signal here" and are left out: the smallest and the
+    largest, inclusive; empty if there is none.
+    """
+    low = pixels.min()
+    # Modulo 2**16, so that the difference is exact over the whole range of int16 too.
+    offsets = pixels.astype(np.uint16) - low.astype(np.uint16)
+    counts = np.bincount(offsets.ravel())
+    if not padding:
+        return Histogram(int(low), counts)
+    first, last = (limit - int(low) for limit in padding)
+    counts[max(first, 0) : max(last + 1, 0)] = 0
+    used = np.flatnonzero(counts)
+    if not used.size:
+        return Histogram(int(low), counts[:0])
+    return Histogram(int(low) + int(used[0]), counts[used[0] : used[-1] + 1])
+
+
+def without_padding(pixels: Pixels, padding: Sequence[int], darkest: int) -> Pixels:
+    """The slice with ``darkest`` in its padded pixels, which normalisation by the slice makes 0.
+
+    This is the one place of the whole system where stored integers change. A stored slice has no word for
+    padding, and left as it is, padding above the signal (65535 is common) would become the brightest tissue.
+    ``padding`` is as for ``histogram``, ``darkest`` as ``Histogram.darkest`` tells of what is not padding.
+    The input is never written to, and is returned itself if nothing in it is padding.
+    """
+    if not padding:
+        return pixels
+    smallest, largest = padding
+    padded = (pixels >= smallest) & (pixels <= largest)
+    return np.where(padded, pixels.dtype.type(darkest), pixels) if padded.any() else pixels
 
 
 def is_empty(intensity: Intensity) -> bool:
-    """Whether there is no contrast at all."""
+    """Whether there is no contrast at all, or nothing but padding."""
     return not intensity.maximum > intensity.minimum
 
 
@@ -69,16 +154,23 @@ def _limits(record: SliceRecord, mode: Normalization) -> tuple[float, float]:
     return record.slice_intensity.p0_5, record.slice_intensity.p99_5
 
 
-def _statistics(values: NDArray[Any]) -> Intensity:
-    """Statistics of a flat array, which is reordered."""
-    last = values.size - 1
-    low, high = LOW_FRACTION * last, (1 - LOW_FRACTION) * last
-    ranks = [math.floor(low), math.ceil(low), math.floor(high), math.ceil(high)]
-    values.partition(sorted({0, *ranks, last}))
-    a, b, c, d = (float(values[rank]) for rank in ranks)
-    return Intensity(
-        minimum=float(values[0]),
-        maximum=float(values[last]),
-        p0_5=a + (b - a) * (low - ranks[0]),
-        p99_5=c + (d - c) * (high - ranks[2]),
-    )
+def _sum(one: Histogram, other: Histogram) -> Histogram:
+    low = min(one.low, other.low)
+    counts = np.zeros(max(one.high, other.high) - low + 1, np.int64)
+    for part in (one, other):
+        counts[part.low - low :][: part.counts.size] += part.counts
+    return Histogram(low, counts)
+
+
+def _percentiles(values: NDArray[np.generic], counts: NDArray[np.int64]) -> tuple[float, float]:
+    """The 0.5th and the 99.5th of values in ascending order that occur ``counts`` times."""
+    up_to = np.cumsum(counts)
+    last = int(up_to[-1]) - 1
+
+    def quantile(fraction: float) -> float:
+        rank = fraction * last
+        below = math.floor(rank)
+        lower, upper = values[np.searchsorted(up_to, [below, math.ceil(rank)], "right")].tolist()
+        return float(lower + (upper - lower) * (rank - below))
+
+    return quantile(LOW_FRACTION), quantile(1 - LOW_FRACTION)

@@ -2,92 +2,145 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from mricore.config.schema import Curation
-from mricore.imaging.anatomy import UNKNOWN, locate, plain_words
-from mricore.imaging.headers import FrameHeader
+from mricore.imaging.anatomy import UNKNOWN
+from mricore.imaging.frames import Frame
 from mricore.records import Level, Reason
 
 Tally = Counter[tuple[Level, Reason]]
 Order = Callable[[str], bytes]
 """A keyed hash: the same exams are drawn whatever the order of the files, and nobody can steer the draw."""
 
-_SIDE_AND_CONTRAST = re.compile(
-    r"\b(LEFT|RIGHT|LT|RT|[LR](?! SP)|BILATERAL|BILAT|BIL|BI|BOTH|WITH|WITHOUT|WWO|WOW|WO|W|O|AND|OR|THEN"
-    r"|CONTRAST|CONT|CON|IV|INJ|DYE|CM|KM|GAD|GADO|GADOLINIUM|MRI?|MRT|ROUTINE|\d+)\b"
-)
+
+@dataclass(frozen=True)
+class Series:
+    """What selection needs of a series: ``images`` are those that nothing rules out so far.
+
+    ``locations`` and ``protocols`` are what its images say, ``keys`` find its exam in a table of exams.
+    """
+
+    series_id: str
+    exam_id: str
+    patient_id: str
+    images: int
+    locations: frozenset[str]
+    protocols: frozenset[str]
+    keys: frozenset[str]
+
+    def joined(self, other: Series) -> Series:
+        """The same series with the images of another part of it."""
+        return Series(
+            self.series_id,
+            self.exam_id,
+            self.patient_id,
+            self.images + other.images,
+            self.locations | other.locations,
+            self.protocols | other.protocols,
+            self.keys | other.keys,
+        )
 
 
-def select_series(
-    headers: list[FrameHeader], policy: Curation, order: Order
-) -> tuple[list[FrameHeader], Tally]:
-    """Images whose anatomy is allowed, of at most ``exams_per_protocol`` exams per protocol.
+@dataclass(frozen=True)
+class Exam:
+    """One exam as a candidate of the draw."""
 
-    With ``one_exam_per_patient`` a patient gives one exam per protocol, as in the paper. Exams are drawn
-    in the order of ``order(study UID)``. Counts are of series for anatomy and of exams for sampling.
+    exam_id: str
+    patient_id: str
+    protocol: str
+
+
+def series_of(frames: Iterable[Frame]) -> list[Series]:
+    """The series of these images, in order of their first image; those left out count for the anatomy."""
+    found: dict[str, Series] = {}
+    for frame in frames:
+        one = Series(
+            frame.series_id,
+            frame.exam_id,
+            frame.patient_id,
+            int(not frame.reason),
+            frozenset({frame.location}),
+            frozenset({frame.protocol} - {""}),
+            frozenset({frame.accession_key, frame.study_key} - {""}),
+        )
+        known = found.get(frame.series_id)
+        found[frame.series_id] = known.joined(one) if known else one
+    return list(found.values())
+
+
+def allowed_series(exam: Sequence[Series], policy: Curation) -> tuple[list[Series], Tally]:
+    """The series of one exam whose anatomy is allowed and that have images left.
+
+    A series is judged by all its images; beside a series that shows a face, an unknown one may too.
     """
     tally: Tally = Counter()
-    allowed = _allowed_anatomy(headers, policy, tally)
-    exams = _sampled_exams(allowed, policy, order, tally)
-    return [header for header in allowed if header.study_uid in exams], tally
-
-
-def protocol(exam: Iterable[FrameHeader]) -> str:
-    """What kind of exam this is: its description without side and contrast, else its location."""
-    headers = list(exam)
-    for texts in (
-        {header.study_description for header in headers},
-        {header.requested_procedure for header in headers},
-    ):
-        names = {" ".join(_SIDE_AND_CONTRAST.sub(" ", plain_words(text)).split()) for text in texts} - {""}
-        if names:
-            return min(names)
-    return min(locate(header).value for header in headers)
-
-
-def _allowed_anatomy(headers: list[FrameHeader], policy: Curation, tally: Tally) -> list[FrameHeader]:
-    """A series is judged by all its images; beside a series that shows a face, an unknown one may too."""
-    series: dict[tuple[str, str], list[FrameHeader]] = defaultdict(list)
-    for header in headers:
-        series[header.study_uid, header.series_uid].append(header)
-    locations = {key: {locate(header).value for header in members} for key, members in series.items()}
     excluded = set(policy.exclude_locations)
-    excluded_studies = {study for (study, _), found in locations.items() if found & excluded}
+    beside_a_face = any(series.locations & excluded for series in exam)
     allowed = []
-    for key, members in series.items():
-        unknown = locations[key] == {UNKNOWN}
-        if locations[key] & excluded or (unknown and key[0] in excluded_studies):
+    for series in (one for one in exam if one.images):
+        unknown = series.locations == {UNKNOWN}
+        if series.locations & excluded or (unknown and beside_a_face):
             tally["series", Reason.FACIAL_ANATOMY] += 1
         elif unknown and policy.unknown_location == "exclude":
             tally["series", Reason.UNKNOWN_ANATOMY] += 1
         else:
-            allowed.extend(members)
-    return allowed
+            allowed.append(series)
+    return allowed, tally
 
 
-def _sampled_exams(headers: list[FrameHeader], policy: Curation, order: Order, tally: Tally) -> set[str]:
-    """Study UIDs of the exams that are kept."""
-    exams: dict[str, list[FrameHeader]] = defaultdict(list)
-    for header in headers:
-        exams[header.study_uid].append(header)
-    by_protocol: dict[str, list[str]] = defaultdict(list)
-    for uid, members in exams.items():
-        by_protocol[protocol(members)].append(uid)
-    kept: set[str] = set()
-    for uids in by_protocol.values():
-        patients: set[str] = set()
-        taken = 0
-        for uid in sorted(uids, key=lambda one: (order(one), one)):
-            patient = min(header.patient_key for header in exams[uid])
-            if policy.one_exam_per_patient and patient in patients:
-                tally["exam", Reason.OTHER_EXAM_OF_PATIENT] += 1
-            elif taken >= policy.exams_per_protocol:
-                tally["exam", Reason.OVER_PROTOCOL_LIMIT] += 1
-            else:
-                kept.add(uid)
-                patients.add(patient)
-                taken += 1
-    return kept
+def exam_protocol(
+    exam: Sequence[Series], policy: Curation, table: Mapping[str, str | Reason] | None
+) -> str | Reason:
+    """The protocol of an exam, or why it is not wanted; of several the first one of the policy.
+
+    ``table`` maps the keys of a hospital's table of exams to protocols, or to the reason against them;
+    without a table the headers tell.
+    """
+    if table is None:
+        named = frozenset[str]().union(*(series.protocols for series in exam))
+        return _first(named, policy)
+    keys = frozenset[str]().union(*(series.keys for series in exam))
+    found = [table[key] for key in keys if key in table]
+    if not found:
+        return Reason.NOT_IN_EXAM_TABLE
+    if Reason.FACIAL_ANATOMY in found:
+        return Reason.FACIAL_ANATOMY
+    return _first({name for name in found if not isinstance(name, Reason)}, policy)
+
+
+def _first(names: Collection[str], policy: Curation) -> str | Reason:
+    listed = (protocol.name for protocol in policy.protocols if protocol.name in names)
+    return next(listed, None) or min(names, default=Reason.PROTOCOL_NOT_WANTED)
+
+
+def sample_exams(
+    exams: Iterable[Exam], policy: Curation, order: Order, stored: Collection[Exam] = ()
+) -> tuple[set[str], Tally]:
+    """Ids of the exams to keep: at most ``exams_per_protocol`` of each protocol, drawn in ``order``.
+
+    With ``one_exam_per_patient`` a patient gives one exam per protocol, as in the paper. Exams that are
+    ``stored`` already stay, and count.
+    """
+    tally: Tally = Counter()
+    kept = {exam.exam_id for exam in stored}
+    patients: dict[str, set[str]] = defaultdict(set)
+    taken: Counter[str] = Counter()
+    for exam in stored:
+        patients[exam.protocol].add(exam.patient_id)
+        taken[exam.protocol] += 1
+    drawn = {(order(f"{policy.seed}/{exam.exam_id}"), exam.exam_id): exam for exam in exams}
+    for _, exam in sorted(drawn.items()):
+        if exam.exam_id in kept:
+            continue
+        if policy.one_exam_per_patient and exam.patient_id in patients[exam.protocol]:
+            tally["exam", Reason.OTHER_EXAM_OF_PATIENT] += 1
+        elif taken[exam.protocol] >= policy.exams_per_protocol:
+            tally["exam", Reason.OVER_PROTOCOL_LIMIT] += 1
+        else:
+            kept.add(exam.exam_id)
+            patients[exam.protocol].add(exam.patient_id)
+            taken[exam.protocol] += 1
+    return kept, tally

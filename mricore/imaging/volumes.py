@@ -10,11 +10,13 @@ from itertools import pairwise
 from statistics import median
 
 from mricore.config.schema import Curation
+from mricore.imaging.frames import Frame
 from mricore.imaging.geometry import distance_along, normal
-from mricore.imaging.headers import FrameHeader
 from mricore.records import Level, Reason
 
 Tally = Counter[tuple[Level, Reason]]
+Copies = tuple[Frame, ...]
+"""Images with the same identity: one image, unless the archive holds it more than once."""
 
 SAME_PLACE = 0.01
 """Two slices nearer than this (mm) are at the same position."""
@@ -28,31 +30,37 @@ SAME_FLIP_ANGLE = 0.5
 SAME_ORIGIN = 5.0
 """Images whose corners are nearer than this (mm) in their plane belong to one stack; a left and a right one
 do not. It leaves room for orientations that exports have rounded."""
-_COMPONENTS = frozenset(
-    {"M", "P", "R", "I", "PHASE", "MAGNITUDE", "REAL", "IMAGINARY"}
-    | {"W", "F", "WATER", "FAT", "IP", "OP", "IN", "OUT", "OPP", "INPHASE", "OUTPHASE"}
-)
-"""Words of ImageType that tell components of one acquisition apart (Dixon; magnitude and phase)."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Volume:
-    """Slices in order along their normal; ``spacing_slice`` is their distance in mm (NaN for one slice)."""
+    """Slices in order along their normal; ``spacing_slice`` is their distance in mm (NaN for one slice).
 
-    frames: tuple[FrameHeader, ...]
+    Each slice is a tuple of images with the same identity, as an archive may hold it more than once: the
+    first is to be used, the others serve where it cannot be decoded.
+    """
+
+    slices: tuple[Copies, ...]
     spacing_slice: float
 
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        """The first image of each slice."""
+        return tuple(copies[0] for copies in self.slices)
 
-def build_volumes(headers: Iterable[FrameHeader], policy: Curation) -> tuple[list[Volume], Tally]:
-    """Volumes of all series, and what was left out; the order of ``headers`` does not matter.
 
-    Counts are of volumes, and of files for DUPLICATE_FILE. A volume that is not continuous is left out as
+def build_volumes(frames: Iterable[Frame], policy: Curation) -> tuple[list[Volume], Tally]:
+    """Volumes of all series, and what was left out; the order of ``frames`` does not matter.
+
+    Counts are of volumes, and of images for DUPLICATE_IMAGE. A volume that is not continuous is left out as
     a whole (paper section 4.1).
     """
     tally: Tally = Counter()
-    by_series: dict[tuple[str, str, str], list[FrameHeader]] = defaultdict(list)
-    for header in _without_copies(headers, tally):
-        by_series[header.patient_key, header.study_uid, header.series_uid].append(header)
+    by_series: dict[str, list[Copies]] = defaultdict(list)
+    for copies in _copies(frames):
+        if len(copies) > 1:
+            tally["image", Reason.DUPLICATE_IMAGE] += len(copies) - 1
+        by_series[copies[0].series_id].append(copies)
     volumes = []
     for key in sorted(by_series):
         for stack in _stacks(by_series[key]):
@@ -64,49 +72,38 @@ def build_volumes(headers: Iterable[FrameHeader], policy: Curation) -> tuple[lis
     return volumes, tally
 
 
-def _without_copies(headers: Iterable[FrameHeader], tally: Tally) -> list[FrameHeader]:
-    """One header per patient and SOP instance: the one with the smallest path; the rest are copies.
-
-    Careless anonymisers give several patients the same UIDs, which must not merge them.
-    """
-    unique: dict[tuple[str, str], FrameHeader] = {}
-    for header in sorted(headers, key=lambda one: (one.patient_key, one.sop_uid, one.uri)):
-        key = header.patient_key, header.sop_uid
-        if key in unique:
-            tally["file", Reason.DUPLICATE_FILE] += 1
-        else:
-            unique[key] = header
-    return list(unique.values())
+def _copies(frames: Iterable[Frame]) -> list[Copies]:
+    """Images with the same identity together, those with the smallest place in the archive first."""
+    found: dict[str, list[Frame]] = defaultdict(list)
+    for frame in frames:
+        found[frame.slice_id].append(frame)
+    return [tuple(sorted(found[key], key=lambda one: (one.file, one.frame))) for key in sorted(found)]
 
 
-def _stacks(series: Sequence[FrameHeader]) -> list[list[FrameHeader]]:
+def _stacks(series: Sequence[Copies]) -> list[list[Copies]]:
     """Images of one series grouped by all that the slices of a volume share, first acquired first."""
+    firsts = [copies[0] for copies in series]
     tolerant = (
-        _alike([one.orientation for one in series], SAME_ORIENTATION),
-        _alike([one.spacing for one in series], SAME_SPACING),
-        _alike([(one.echo_time,) for one in series], SAME_ECHO_TIME),
-        _alike([(one.b_value,) for one in series], SAME_B_VALUE),
-        _alike([(one.inversion_time,) for one in series], SAME_INVERSION_TIME),
-        _alike([(one.flip_angle,) for one in series], SAME_FLIP_ANGLE),
-        _alike([_origin_in_plane(one) for one in series], SAME_ORIGIN),
+        _alike([one.orientation for one in firsts], SAME_ORIENTATION),
+        _alike([one.spacing for one in firsts], SAME_SPACING),
+        _alike([(one.echo_time,) for one in firsts], SAME_ECHO_TIME),
+        _alike([(one.b_value,) for one in firsts], SAME_B_VALUE),
+        _alike([(one.inversion_time,) for one in firsts], SAME_INVERSION_TIME),
+        _alike([(one.flip_angle,) for one in firsts], SAME_FLIP_ANGLE),
+        _alike([_origin_in_plane(one) for one in firsts], SAME_ORIGIN),
     )
-    stacks: dict[tuple[object, ...], list[FrameHeader]] = defaultdict(list)
-    for header, *labels in zip(series, *tolerant, strict=True):
-        exact = (header.rows, header.columns, header.echo_number, header.temporal_position)
-        stacks[(*labels, *exact, _component(header))].append(header)
-    return sorted(stacks.values(), key=lambda stack: min(_acquired(header) for header in stack))
+    stacks: dict[tuple[object, ...], list[Copies]] = defaultdict(list)
+    for copies, *labels in zip(series, *tolerant, strict=True):
+        one = copies[0]
+        exact = (one.rows, one.columns, one.echo_number, one.temporal_position, one.component, one.stack)
+        stacks[(*labels, *exact)].append(copies)
+    return sorted(stacks.values(), key=lambda stack: min(_acquired(copies) for copies in stack))
 
 
-def _origin_in_plane(header: FrameHeader) -> tuple[float, float]:
+def _origin_in_plane(frame: Frame) -> tuple[float, float]:
     """Where in its own plane an image begins (mm along rows and along columns)."""
-    row, column = header.orientation[:3], header.orientation[3:]
-    return distance_along(row, header.position), distance_along(column, header.position)
-
-
-def _component(header: FrameHeader) -> tuple[str, ...]:
-    """Component words of ImageType, also inside values such as M_FFE or IN_PHASE."""
-    words = " ".join(header.image_type[2:]).replace("_", " ").split()
-    return tuple(word for word in words if word in _COMPONENTS)
+    row, column = frame.orientation[:3], frame.orientation[3:]
+    return distance_along(row, frame.position), distance_along(column, frame.position)
 
 
 def _alike(vectors: Sequence[tuple[float, ...]], tolerance: float) -> list[int]:
@@ -130,7 +127,7 @@ def _distance(a: tuple[float, ...], b: tuple[float, ...]) -> float:
     return max(abs(x - y) for x, y in zip(a, b, strict=True))
 
 
-def _volumes_of(stack: list[FrameHeader], policy: Curation) -> tuple[list[Volume], Reason | None]:
+def _volumes_of(stack: list[Copies], policy: Curation) -> tuple[list[Volume], Reason | None]:
     """The volumes of a stack, and the flaw that they share.
 
     Repeated positions are time points or diffusion directions: if every position occurs equally often,
@@ -140,12 +137,11 @@ def _volumes_of(stack: list[FrameHeader], policy: Curation) -> tuple[list[Volume
     places, groups = _positions(stack)
     distances = [after - before for before, after in pairwise(places)]
     spacing = median(distances) if distances else math.nan
-    if len({len(group) for group in groups}) > 1:
-        return [Volume(tuple(group[0] for group in groups), spacing)], Reason.DUPLICATE_POSITION
-    if any(len({_acquired(one)[:2] for one in group}) < len(group) for group in groups):
+    unequal = len({len(group) for group in groups}) > 1
+    if unequal or any(len({_acquired(one)[:2] for one in group}) < len(group) for group in groups):
         return [Volume(tuple(group[0] for group in groups), spacing)], Reason.DUPLICATE_POSITION
     passes = zip(*(sorted(group, key=_acquired) for group in groups), strict=True)
-    volumes = [Volume(frames, spacing) for frames in passes]
+    volumes = [Volume(slices, spacing) for slices in passes]
     if len(places) < policy.min_slices:
         return volumes, Reason.TOO_FEW_SLICES
     if any(abs(distance - spacing) > policy.spacing_tolerance * spacing for distance in distances):
@@ -153,19 +149,20 @@ def _volumes_of(stack: list[FrameHeader], policy: Curation) -> tuple[list[Volume
     return volumes, None
 
 
-def _positions(stack: list[FrameHeader]) -> tuple[list[float], list[list[FrameHeader]]]:
+def _positions(stack: list[Copies]) -> tuple[list[float], list[list[Copies]]]:
     """Places (mm) along the common normal, ascending, and the images at each of them."""
-    direction = normal(min(header.orientation for header in stack))
-    placed = [(distance_along(direction, header.position), header) for header in stack]
+    direction = normal(min(copies[0].orientation for copies in stack))
+    placed = [(distance_along(direction, copies[0].position), copies) for copies in stack]
     places: list[float] = []
-    groups: list[list[FrameHeader]] = []
-    for place, header in sorted(placed, key=lambda one: (one[0], one[1].sop_uid)):
+    groups: list[list[Copies]] = []
+    for place, copies in sorted(placed, key=lambda one: (one[0], one[1][0].slice_id)):
         if not places or place - places[-1] > SAME_PLACE:
             places.append(place)
             groups.append([])
-        groups[-1].append(header)
+        groups[-1].append(copies)
     return places, groups
 
 
-def _acquired(header: FrameHeader) -> tuple[int, int, str]:
-    return header.acquisition_number or 0, header.instance_number or 0, header.sop_uid
+def _acquired(copies: Copies) -> tuple[int, int, str]:
+    one = copies[0]
+    return one.acquisition_number or 0, one.instance_number or 0, one.slice_id

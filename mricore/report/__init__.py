@@ -1,1 +1,1 @@
-"""One self-contained HTML page about a run."""
+"""Self-contained HTML pages: the report of a run, and the data card of a dataset."""

@@ -5,23 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
 from mricore.evaluation.protocol import Score
 from mricore.report import tables
 from mricore.report.charts import Chart, curve_chart, interval_chart
-from mricore.report.figures import picture
+from mricore.report.curation import funnel_table, reject_groups
 from mricore.report.panels import Panel, Row, panels_of
-from mricore.report.reasons import SENTENCES
+from mricore.report.templates import render_template
 
 Picture = NDArray[np.floating]
 View = tuple[str, Picture]
-COUNTED = ("files", "series", "volumes", "slices", "exams", "patients")
 CURVES = {"losses": "loss/", "gauges": "gauge/", "schedules": "schedule/", "speed": "progress/slices_per_s"}
 
 
@@ -53,14 +50,9 @@ class ReportInputs:
 
 def render(inputs: ReportInputs) -> str:
     """The page as HTML text; all given text is escaped."""
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["count"] = _count
-    source = resources.files("mricore.report").joinpath("page.html").read_text(encoding="utf-8")
-    return environment.from_string(source).render(
+    return render_template(
+        "page.html",
         given=inputs,
-        picture=picture,
         crops=[(caption, *_large_and_small(views)) for caption, views in inputs.crops],
         curves={name: _curves(inputs.history, prefix) for name, prefix in CURVES.items()},
         score_rows=[tables.score_row(one) for one in inputs.scores],
@@ -68,8 +60,8 @@ def render(inputs: ReportInputs) -> str:
         distributions=tables.distribution_bars(inputs.distributions),
         stage_bars=tables.duration_bars(inputs.timings),
         step_bars=tables.step_bars(inputs.history),
-        sentences=SENTENCES,
-        funnel_columns=[name for name in COUNTED if any(name in row for row in inputs.funnel)],
+        funnel=funnel_table(inputs.funnel),
+        rejected=reject_groups(inputs.rejected),
         recipe=json.dumps(inputs.recipe, indent=2, ensure_ascii=False),
     )
 
@@ -81,7 +73,3 @@ def _curves(history: Sequence[Row], prefix: str) -> list[tuple[Panel, Chart]]:
 def _large_and_small(views: Sequence[View]) -> tuple[list[View], list[View]]:
     small = [view for view in views if view[0].startswith("local")]
     return [view for view in views if not view[0].startswith("local")], small
-
-
-def _count(value: object) -> object:
-    return f"{value:,}" if isinstance(value, int | np.integer) else value

@@ -9,11 +9,12 @@ import numpy as np
 
 from mricore.data.progress import duration
 from mricore.evaluation.protocol import Score
+from mricore.imaging.anatomy import UNKNOWN
+from mricore.imaging.sequences import VENDORS
 from mricore.report.charts import MINUS
 from mricore.report.panels import Row
 
 MOST_BARS = 12
-UNKNOWN = "unknown"
 HEADINGS = {
     "location": "Body location",
     "sequence": "Sequence",
@@ -21,6 +22,12 @@ HEADINGS = {
     "plane": "Plane",
     "field_strength": "Field strength",
 }
+PROPER_NAMES = {
+    **{name: name.replace("_", " ").title() for name in VENDORS if name != UNKNOWN},
+    "ge": "GE",
+    "T2star": "T2*",
+}
+"""Categories that are not written as they are spoken."""
 WORK = {
     "data_wait": "waiting for data",
     "views": "crops and masks",
@@ -39,21 +46,49 @@ class Bar:
     share: str
 
 
-def distribution_bars(distributions: Mapping[str, Mapping[str, int]]) -> list[tuple[str, list[Bar]]]:
-    """Heading and bars of each attribute that has counts, in the order of the paper's Fig. 1b."""
+@dataclass(frozen=True)
+class Distribution:
+    """Bars of one attribute, and a sentence about the slices of which nothing tells it."""
+
+    heading: str
+    bars: list[Bar]
+    unknown: str
+
+
+def distribution_bars(
+    distributions: Mapping[str, Mapping[str, int]], most: int = MOST_BARS
+) -> list[Distribution]:
+    """The attributes that have counts, in the order of the paper's Fig. 1b; ``most`` bars of each."""
     ranks = {name: rank for rank, name in enumerate(HEADINGS)}
-    ordered = sorted(distributions, key=lambda name: ranks.get(name, len(ranks)))
-    words = {name: HEADINGS.get(name, name.replace("_", " ").capitalize()) for name in ordered}
-    return [(words[name], count_bars(distributions[name])) for name in ordered if distributions[name]]
+    ordered = sorted(distributions, key=lambda name: (ranks.get(name, len(ranks)), name))
+    return [
+        Distribution(
+            HEADINGS.get(name, name.replace("_", " ").capitalize()),
+            count_bars(distributions[name], most),
+            _told_unknown(distributions[name]),
+        )
+        for name in ordered
+        if distributions[name]
+    ]
 
 
-def count_bars(counts: Mapping[str, int]) -> list[Bar]:
+def count_bars(counts: Mapping[str, int], most: int = MOST_BARS) -> list[Bar]:
     """Bars of slices by category: largest first, "unknown" last, rare ones together."""
     ranked = sorted(counts.items(), key=lambda item: (item[0] == UNKNOWN, -item[1], item[0]))
-    shown, rest = ranked, ranked[MOST_BARS:]
+    shown, rest = ranked, ranked[most:]
     if len(rest) > 1:
-        shown = [*ranked[:MOST_BARS], (f"{len(rest)} others", sum(count for _, count in rest))]
-    return _bars([(name.replace("_", " "), count, f"{count:,}") for name, count in shown])
+        shown = [*ranked[:most], (f"{len(rest)} others", sum(count for _, count in rest))]
+    return ordered_bars({in_words(name): count for name, count in shown})
+
+
+def ordered_bars(counts: Mapping[str, int]) -> list[Bar]:
+    """Bars of counts in the order given."""
+    return _bars([(name, count, f"{count:,}") for name, count in counts.items()])
+
+
+def in_words(category: str) -> str:
+    """A category as people write it."""
+    return PROPER_NAMES.get(category, category.replace("_", " "))
 
 
 def duration_bars(seconds: Mapping[str, float]) -> list[Bar]:
@@ -94,6 +129,13 @@ def score_row(score: Score) -> dict[str, str]:
         )
         row["p"] = "< 0.001" if score.difference.p < 0.001 else f"{score.difference.p:.3f}"
     return row
+
+
+def _told_unknown(counts: Mapping[str, int]) -> str:
+    unknown, total = counts.get(UNKNOWN, 0), sum(counts.values())
+    if not unknown:
+        return "known of all slices"
+    return f"unknown of {unknown:,} of {total:,} slices ({_percent(unknown / total)})"
 
 
 def _bars(rows: Sequence[tuple[str, float, str]]) -> list[Bar]:

@@ -3,42 +3,93 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mricore.config.overrides import apply_overrides
+from mricore.config.policy import load_policy
 from mricore.config.recipes import tiny
+from mricore.config.schema import Curation
+from mricore.data.audit import AUDIT
 from mricore.data.cluster import ray_session
-from mricore.data.curate import curate
+from mricore.data.curate import curate, known_dataset
+from mricore.data.exam_table import read_exam_table
+from mricore.data.job import Job
 from mricore.data.manifest import MANIFEST, Manifest
 from mricore.data.storage import place
+from mricore.data.wanted_exams import wanted_exams
 from mricore.errors import UserError
+from mricore.imaging.pseudonyms import Pseudonymizer
+from mricore.report.data_card import CARD, write_data_card
 from mricore.workflows.dataset import secret_key
 
 
-def curate_job(source: str, destination: str, assignments: Sequence[str], key_file: Path) -> Manifest:
-    """Curate and say what was kept, what was left out and why, and where the manifest is.
+@dataclass(frozen=True)
+class CurationRequest:
+    """What a user asked for: two addresses, a policy by name or file, settings on top of it, a key file.
+
+    ``exams`` is the address of a table of exams, ``columns`` names its columns where they are unusual.
+    """
+
+    source: str
+    destination: str
+    policy: str
+    assignments: Sequence[str]
+    key_file: Path
+    exams: str | None = None
+    columns: str = ""
+
+
+def curate_job(request: CurationRequest) -> Manifest:
+    """Curate and say what was kept, what was left out and why, and where things are.
 
     Raises:
-        UserError: see ``mricore.data.curate.curate``; or a setting that is not about curation.
+        UserError: see ``mricore.data.curate.curate``; or the policy, a setting or the table is wrong.
+    """
+    policy = chosen_policy(request.policy, request.assignments)
+    source, destination = place(request.source), place(request.destination)
+    source.require()  # a wrong address is told before a key is made and Ray starts
+    key = secret_key(request.key_file)
+    table = None
+    if request.exams:
+        pseudonymizer = Pseudonymizer(key)
+        exams = read_exam_table(request.exams, pseudonymizer.exam_key, request.columns)
+        table = wanted_exams(exams, policy, pseudonymizer)
+    job = Job(source, destination, policy, key, table)
+    manifest = known_dataset(job)
+    if manifest is None:
+        with ray_session():
+            manifest = curate(job)
+        write_data_card(destination, manifest)
+    else:
+        print("the dataset holds this source already; nothing to do")
+        if not destination.exists(CARD):  # a process may have been killed just before it
+            write_data_card(destination, manifest)
+    print(describe(manifest))
+    for name, file in (("manifest", MANIFEST), ("audit", AUDIT), ("data card", CARD)):
+        print(f"{name + ':':<10} {destination.joined(file)}")
+    return manifest
+
+
+def chosen_policy(name: str, assignments: Sequence[str]) -> Curation:
+    """The policy of that name or file, with single settings changed.
+
+    Raises:
+        UserError: the policy cannot be read, or a setting is not about curation.
     """
     for assignment in assignments:
         if not assignment.startswith("curation."):
             raise UserError(
                 f"--set {assignment} does not concern curation", "use settings that begin with curation."
             )
-    policy = apply_overrides(tiny(), assignments).curation
-    origin, target = place(source), place(destination)
-    files = origin.files()  # a wrong address is told before Ray starts
-    with ray_session():
-        manifest = curate(origin, files, target, policy, secret_key(key_file))
-    print(describe(manifest))
-    print(f"manifest: {target.joined(MANIFEST)}")
-    return manifest
+    recipe = tiny().model_copy(update={"curation": load_policy(name)})
+    return apply_overrides(recipe, assignments).curation
 
 
 def describe(manifest: Manifest) -> str:
-    """A few lines: what was kept and what was left out."""
+    """A few lines: what was kept, what was left out, what repeats."""
     kept = ", ".join(f"{count:,} {name}" for name, count in manifest.counts.items())
     lines = [f"kept: {kept}"]
     lines += [f"left out: {row['count']:,} x {row['reason']} ({row['level']})" for row in manifest.rejected]
-    return "\n".join(lines)
+    repeats = [f"{count:,} {name.replace('_', ' ')}" for name, count in manifest.repeats.items() if count]
+    return "\n".join([*lines, f"repeats: {', '.join(repeats)}"] if repeats else lines)

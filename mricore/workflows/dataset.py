@@ -8,12 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mricore.config.schema import Curation
-from mricore.data.curate import curate, source_fingerprint
+from mricore.data.curate import curate
+from mricore.data.job import Job
 from mricore.data.manifest import Manifest, has_manifest, read_manifest
 from mricore.data.progress import Progress
 from mricore.data.storage import Place, place, readable_errors
-from mricore.imaging.deidentify import load_or_create_key
 from mricore.imaging.phantoms.collection import CollectionSpec, write_collection
+from mricore.imaging.pseudonyms import load_or_create_key
 
 PHANTOM_KEY = hashlib.sha256(b"mricore phantoms are nobody").digest()
 """Phantoms are nobody, so their pseudonyms need no secret and are the same everywhere."""
@@ -48,12 +49,10 @@ def curated_dataset(
         print("data: a curated dataset, used as it is")
         return source, read_manifest(source)
     key = secret_key(key_file)
-    files = source.files()
-    fingerprint = source_fingerprint(files, policy, key)
-    target = Place(outputs.joined(f"datasets/{fingerprint[:12]}"))
-    known = "found in" if has_manifest(target) else "curated into"
-    print(f"data: raw DICOM, {known} the cache {target.uri}")
-    return target, curate(source, files, target, policy, key)
+    name = hmac.new(key, f"{source.uri}/{policy.model_dump_json()}".encode(), hashlib.sha256).hexdigest()[:12]
+    target = Place(outputs.joined(f"datasets/{name}"))
+    print(f"data: raw DICOM, curated into the cache {target.uri}")
+    return target, curate(Job(source, target, policy, key))
 
 
 def _phantoms(outputs: Place, policy: Curation) -> tuple[Place, Manifest]:
@@ -70,7 +69,7 @@ def _phantoms(outputs: Place, policy: Curation) -> tuple[Place, Manifest]:
         progress = Progress("generating", spec.patients + 1, "phantom patients")
         with readable_errors(source.uri):
             write_collection(folder, spec, lambda done, total: progress.update(done))
-    made = curate(source, source.files(), target, policy, PHANTOM_KEY, generated_phantoms=True)
+    made = curate(Job(source, target, policy, PHANTOM_KEY, generated_phantoms=True))
     return target, made
 
 

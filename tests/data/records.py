@@ -28,14 +28,18 @@ def slice_record(number: int, rng: np.random.Generator, **changes) -> SliceRecor
         "slice_intensity": intensity,
         "volume_intensity": Intensity(0.0, 5000.0, 10.0, 4500.0),
         "location": ("knee", "spine")[number // 16 % 2],
+        "location_evidence": "BodyPartExamined",
         "sequence": "T1",
+        "sequence_evidence": "SeriesDescription",
         "plane": "axial",
         "vendor": "siemens",
+        "vendor_evidence": "Manufacturer",
         "field_strength": 1.5,
         "repetition_time": 500.0,
         "echo_time": 10.0,
         "inversion_time": float("nan"),
         "flip_angle": 90.0,
+        "b_value": float("nan"),
     }
     return SliceRecord(**{**fields, **changes})
 
@@ -57,9 +61,11 @@ def small_dataset(
             "patients": -(-slices // 16),
         },
         distributions={"location": {"knee": slices}},
-        funnel=(),
-        rejected=(),
-        source_fingerprint="none",
+        repeats={},
+        rounds=(),
+        ledger=(),
+        dropped=(),
+        key_check="none",
         generated_phantoms=False,
         provenance={},
     )

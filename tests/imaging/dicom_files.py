@@ -7,7 +7,9 @@ import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
-from mricore.imaging.headers import MR_IMAGE, read_header
+from mricore.imaging.headers import MR_IMAGE, read_file
+from mricore.imaging.pixels import read_pixels
+from mricore.records import Reason
 
 AXIAL = (1, 0, 0, 0, 1, 0)
 CORONAL = (1, 0, 0, 0, 0, -1)
@@ -67,8 +69,28 @@ def mr_bytes(pixels=None, syntax=ExplicitVRLittleEndian, **attributes):
 
 
 def header_of(content, uri="file"):
-    """What ``read_header`` makes of bytes."""
-    return read_header(io.BytesIO(content), uri)
+    """The header of the only image in a file's content, or the reason against the file."""
+    found = frames_of(content, uri)
+    if isinstance(found, Reason):
+        return found
+    (header,) = found
+    return header
+
+
+def frames_of(content, uri="file"):
+    """The headers of all images in a file's content, or the reason against the file."""
+    found = read_file(io.BytesIO(content), uri)
+    return found.refused or list(found.images)
+
+
+def pixels_of(content, frames=(0,), shape=None):
+    """The images that ``read_pixels`` finds in a file's content."""
+    return list(read_pixels(io.BytesIO(content), frames, shape))
+
+
+def image_of(content):
+    """The first image in a file's content."""
+    return pixels_of(content)[0]
 
 
 def mr_header(uri="file", **attributes):

@@ -7,7 +7,16 @@ from dicom_files import mr_header
 from pydicom.dataset import Dataset
 
 from mricore.config.schema import Curation
-from mricore.imaging.anatomy import FACE_BEARING, LOCATIONS, UNKNOWN, Finding, locate, locations_in
+from mricore.imaging.anatomy import (
+    FACE_BEARING,
+    LOCATION_EVIDENCES,
+    LOCATIONS,
+    PAPER_LOCATIONS,
+    UNKNOWN,
+    Finding,
+    locate,
+    locations_in,
+)
 
 
 def coded(**attributes):
@@ -36,9 +45,12 @@ def place(**texts):
     ("text", "location"),
     [
         ("KNEE", "knee"),
-        ("LSPINE", "spine"),
-        ("TSPINE", "spine"),
-        ("L-SPINE", "spine"),
+        ("LSPINE", "lumbar_spine"),
+        ("TSPINE", "thoracic_spine"),
+        ("L-SPINE", "lumbar_spine"),
+        ("LSSPINE", "lumbar_spine"),
+        ("TLSPINE", "spine"),
+        ("SSPINE", "spine"),
         ("CSPINE", "cervical_spine"),
         ("C-spine", "cervical_spine"),
         ("CERVICAL SPINE", "cervical_spine"),
@@ -70,7 +82,7 @@ def test_body_part_examined_is_understood(text, location):
     ("text", "location"),
     [
         ("MR KNEE LEFT WO CONTRAST", "knee"),
-        ("MR Lumbar Spine", "spine"),
+        ("MR Lumbar Spine", "lumbar_spine"),
         ("MRI cervical spine", "cervical_spine"),
         ("mr brain w/wo", "brain"),
         ("IRM du genou", "knee"),
@@ -142,6 +154,40 @@ def test_body_part_examined_comes_before_descriptions():
     assert place(body_part="KNEE", study_description="MR hip") == "knee"
 
 
+REALISTIC = {
+    "abdomen": ("MRI ABDOMEN W&W/O CONTRAST", "MRT Oberbauch", "MR jamy brzusznej", "MRCholangiography"),
+    "ankle": ("MR ANKLE LEFT WO", "OSG links", "IRM cheville"),
+    "breast": ("MRI BREAST BILATERAL W/WO", "CONTRABREAST (LEFT)", "MR BRST BI", "ISPY2_MRI_T0"),
+    "chest": ("MRI CHEST W WO", "RM torax", "MRT Thorax"),
+    "elbow": ("MR ELBOW RIGHT", "MRT Ellenbogen rechts", "RM gomito"),
+    "foot": ("MRI FOREFOOT LT", "MRT Fuß links", "IRM pied gauche"),
+    "forearm": ("MR LOWER ARM", "FOREARM^ROUTINE", "MRT Unterarm"),
+    "hand": ("HAND_LEFT_W_O__W_CONT", "MR THUMB", "MR fingers 2-4"),
+    "hip": ("MR HIPS BILATERAL", "MRT Hüfte", "IRM HANCHE DROITE C- C+"),
+    "upper_arm": ("73220_MRI_Humerus_w__w_o_Contrast_Left", "MR UPPER ARM", "MRT Oberarm"),
+    "knee": ("MR KNEE LEFT WO CONTRAST", "RM rodilla", "MRT Knie rechts"),
+    "lower_leg": ("MR TIB/FIB LT", "MRI CALF", "MRT Unterschenkel"),
+    "lumbar_spine": ("MRI LUMBAR SPINE W/O DYE", "LWS nativ", "RACHIS LOMBAIRE", "SPINE^LUMBAR"),
+    "pelvis": ("MRI PELVIS WITH CONTRAST", "MRT Becken", "RESSONANCIA MAGNETICA DE PELVE"),
+    "shoulder": ("MR SHOULDER RT", "IRM Extremites Gauche Epaule", "MRT Schulter"),
+    "thigh": ("MRI_FEMUR_LEFT", "MR UPPER LEG", "IRM - CUISSE GAUCHE"),
+    "thoracic_spine": ("MRI THORACIC SPINE WITH AND WITHOUT CONTRAST", "MR_Spine_Thoracic", "BWS sag"),
+    "wrist": ("MR WRIST RT WO", "MRT Handgelenk", "RM muñeca derecha"),
+}
+
+
+@pytest.mark.parametrize("location", PAPER_LOCATIONS)
+def test_every_location_of_the_paper_is_known_by_realistic_descriptions(location):
+    for text in REALISTIC[location]:
+        assert place(study_description=text) == location
+        assert place(series_description=text) == location
+
+
+def test_the_paper_has_18_locations_and_none_shows_a_face():
+    assert len(set(PAPER_LOCATIONS)) == 18
+    assert set(PAPER_LOCATIONS) <= set(LOCATIONS) - FACE_BEARING
+
+
 def test_a_vague_word_gives_way_to_a_better_one():
     assert place(body_part="EXTREMITY", study_description="MR ankle") == "ankle"
 
@@ -177,9 +223,48 @@ def test_a_spine_is_cervical_unless_another_level_is_told(text):
 
 
 def test_the_level_of_a_spine_may_stand_in_another_attribute():
-    for level in ("MR LUMBAR", "LSPINE", "T-Spine", "LWS", "sacrum", "thoracic spine"):
-        assert place(body_part="SPINE", study_description=level) == "spine"
+    for text, level in (
+        ("MR LUMBAR", "lumbar_spine"),
+        ("LSPINE", "lumbar_spine"),
+        ("LWS", "lumbar_spine"),
+        ("T-Spine", "thoracic_spine"),
+        ("thoracic spine", "thoracic_spine"),
+        ("sacrum", "spine"),
+    ):
+        assert place(body_part="SPINE", study_description=text) == level
     assert place(body_part="TSPINE", series_description="MobiView SAG T2 C/T PRE") == "cervical_spine"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "MR thoracic and lumbar spine",
+        "T & L SPINE",
+        "T/L-spine",
+        "spine T+L",
+        "TL SPINE",
+        "MRI LUMBAR SPINE / THORACIC SPINE",
+        "thoracolumbar spine",
+    ],
+)
+def test_two_levels_below_the_neck_are_a_spine(text):
+    assert place(study_description=text) == "spine"
+
+
+@pytest.mark.parametrize(
+    ("part", "text", "location"),
+    [
+        ("PELVIS", "MR PROSTATE WO+W CONTRAST", "prostate"),
+        ("CHEST", "MR BREAST BILAT", "breast"),
+        ("CHEST", "cardiac MRI", "heart"),
+        ("TLSPINE", "MR LUMBAR SPINE", "lumbar_spine"),
+        ("PROSTATE", "MR PELVIS", "prostate"),
+        ("PELVIS", "MR HIP", "pelvis"),
+        ("CHEST", "MR BREAST, NECK", "neck"),
+    ],
+)
+def test_a_region_gives_way_to_its_part_but_to_nothing_else(part, text, location):
+    assert place(body_part=part, study_description=text) == location
 
 
 @pytest.mark.parametrize(
@@ -202,9 +287,9 @@ def test_other_words_do_not_hide_a_face(part, text):
 
 def test_words_with_two_meanings_go_by_their_neighbours():
     assert place(study_description="MR elbow radial head fracture") == "elbow"
-    assert place(study_description="Neuro^LSpine") == "spine"
+    assert place(study_description="Neuro^LSpine") == "lumbar_spine"
     assert place(study_description="TRIAL ARM 2") == UNKNOWN
-    assert place(study_description="MR ARM L") == "arm"
+    assert place(study_description="MR ARM L") == "upper_arm"
 
 
 @pytest.mark.parametrize(
@@ -251,6 +336,26 @@ def test_the_vocabulary_is_closed():
     for text in ("femoral head of the knee", "C-spine, orbit", "lower limb", "whole body 12 brain", "foo"):
         assert set(locations_in(text)).issubset(LOCATIONS)
     assert UNKNOWN in LOCATIONS
+
+
+@pytest.mark.parametrize(
+    ("evidence", "texts"),
+    [
+        ("RecognizableVisualFeatures", {"shows_face": True}),
+        ("BodyPartExamined", {"body_part": "KNEE"}),
+        ("RequestedProcedureDescription", {"requested_procedure": "MR knee"}),
+        ("StudyDescription", {"study_description": "MR knee"}),
+        ("SeriesDescription", {"series_description": "knee"}),
+        ("ProtocolName", {"protocol_name": "knee"}),
+        ("ProcedureAttributes", {"procedures": "knee"}),
+        ("ReceiveCoilName", {"coil": "knee"}),
+        ("none", {}),
+    ],
+)
+def test_the_evidence_is_a_word_of_a_closed_vocabulary(evidence, texts):
+    assert locate(replace(SILENT, **texts)).evidence == evidence
+    assert evidence in LOCATION_EVIDENCES
+    assert len(LOCATION_EVIDENCES) == 9
 
 
 def test_locations_are_named_in_order_of_appearance():

@@ -1,16 +1,15 @@
 """What compressed images announce; codecs must never see a header that does not fit."""
 
-import io
 import struct
 
 import numpy as np
 import pytest
-from dicom_files import dataset, to_bytes
+from dicom_files import dataset, image_of, to_bytes
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
 
-from mricore.imaging.codestreams import Announced, announced, without_padding
-from mricore.imaging.pixels import UnreadablePixelsError, read_pixels
+from mricore.imaging.codestreams import Announced, announced, has_end, without_padding
+from mricore.imaging.pixels import UnreadablePixelsError
 
 
 def compressed(syntax):
@@ -75,20 +74,28 @@ def test_damaged_headers_are_errors(damaged):
         announced(damaged)
 
 
+@pytest.mark.parametrize("padding", [b"", b"\0", b"\xff", b" \0\0"])
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless])
+def test_the_end_is_found_before_padding_and_missing_in_what_is_cut(syntax, padding):
+    _, codestream = compressed(syntax)
+    assert has_end(codestream + padding)
+    assert not has_end(codestream[:-1] + padding)
+
+
 @pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless])
 @pytest.mark.parametrize("change", [{"Rows": 32}, {"Columns": 160}, {"Rows": 80, "Columns": 64}])
 def test_an_image_that_announces_another_size_is_unreadable(syntax, change):
     image, _ = compressed(syntax)
     image.update(change)
     with pytest.raises(UnreadablePixelsError):
-        read_pixels(io.BytesIO(to_bytes(image)))
+        image_of(to_bytes(image))
 
 
 def test_a_zero_byte_before_the_end_marker_is_no_damage():
     """As some JPEG-LS encoders write it; the codec alone would refuse the file."""
     image, codestream = compressed(JPEGLSLossless)
-    expected = read_pixels(io.BytesIO(to_bytes(image)))
+    expected = image_of(to_bytes(image))
     padded = codestream[:-2] + b"\0\xff\xd9"
     assert without_padding(padded + b"\0") == codestream
     image.PixelData = encapsulate([padded])
-    assert np.array_equal(read_pixels(io.BytesIO(to_bytes(image))), expected)
+    assert np.array_equal(image_of(to_bytes(image)), expected)

@@ -1,17 +1,21 @@
-"""De-identification: pseudonyms, the key file, and that a slice record holds nothing that was planted."""
+"""De-identification: neither what is kept of a header nor a slice record holds anything that was planted."""
 
-import os
-import threading
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from dicom_files import dataset, header_of, mr_header, to_bytes
 
-from mricore.errors import UserError
-from mricore.imaging.deidentify import KEY_BYTES, Pseudonymizer, load_or_create_key, slice_record
+from mricore.config.schema import Curation, Protocol
+from mricore.imaging import deidentify
+from mricore.imaging.anatomy import Finding
+from mricore.imaging.deidentify import frame_of, slice_record
+from mricore.imaging.pseudonyms import Pseudonymizer
 from mricore.imaging.volumes import Volume
-from mricore.records import Intensity
+from mricore.records import Intensity, Reason
+
+PSEUDONYMS = Pseudonymizer(b"k" * 32)
+POLICY = Curation()
 
 SECRETS = {
     "PatientName": "ZORBLATT^QUENTINA",
@@ -49,21 +53,27 @@ def planted():
     image = dataset(**SECRETS)
     image.private_block(0x0099, "PRIVATECREATOR", create=True).add_new(1, "LO", "PRIVATESECRET")
     header = header_of(to_bytes(image), "s3://URISECRET/ZORBLATT.dcm")
-    return replace(header, scan_options=("OPTIONSECRET",))
+    return replace(header, stack="STACKSECRET")
 
 
-def record(header, location="knee", sequence="T1", key=b"k" * 32):
+def kept(header, policy=POLICY, file=0):
+    return frame_of(header, file, policy, PSEUDONYMS)
+
+
+def record(header, index=0, headers=None):
+    frames = [kept(one) for one in headers or [header]]
+    volume = Volume(tuple((one,) for one in frames), 3.0)
     pixels = np.arange(12, dtype=np.uint16).reshape(3, 4)
-    volume = Volume((header,), 3.0)
-    return slice_record(header, pixels, volume, 0, FLAT, FLAT, Pseudonymizer(key), location, sequence)
+    return slice_record(kept(header), volume, index, pixels, FLAT, FLAT, PSEUDONYMS)
 
 
-def test_a_slice_record_holds_nothing_that_was_planted():
+@pytest.mark.parametrize("view", [kept, record], ids=["index", "shard"])
+def test_what_is_kept_holds_nothing_that_was_planted(view):
     header = planted()
     words = {part for value in SECRETS.values() for part in (value, *value.split(), *value.split("^"))}
     words -= {"knee", "t1", "GENERAL"}
-    words |= {"URISECRET", "PRIVATESECRET", "OPTIONSECRET", "SECRET", header.patient_key}
-    content = [str(value).lower() for value in asdict(record(header)).values()]
+    words |= {"URISECRET", "PRIVATESECRET", "STACKSECRET", "SECRET", header.patient_key}
+    content = [str(value).lower() for value in asdict(view(header)).values()]
     for word in words:
         assert not any(word.lower() in value for value in content)
 
@@ -71,18 +81,89 @@ def test_a_slice_record_holds_nothing_that_was_planted():
 def test_every_text_of_a_record_is_a_pseudonym_or_a_word_of_a_closed_list():
     texts = {name: value for name, value in asdict(record(planted())).items() if isinstance(value, str)}
     pseudonyms = {name: texts.pop(name) for name in ("slice_id", "volume_id", "exam_id", "patient_id")}
-    assert texts == {"location": "knee", "sequence": "T1", "plane": "axial", "vendor": "siemens"}
+    assert texts == {
+        "location": "knee",
+        "location_evidence": "BodyPartExamined",
+        "sequence": "T1",
+        "sequence_evidence": "SeriesDescription+timing",
+        "plane": "axial",
+        "vendor": "siemens",
+        "vendor_evidence": "Manufacturer",
+    }
     assert len(set(pseudonyms.values())) == 4
     for value in pseudonyms.values():
         assert len(value) == 20
         int(value, 16)
 
 
-@pytest.mark.parametrize("category", [{"location": "FREETEXTSECRET"}, {"sequence": "ZORBLATT"}])
-def test_free_text_cannot_pass_as_a_category(category):
+def test_every_text_of_the_index_is_a_pseudonym_or_a_word_of_a_closed_list():
+    texts = {name: value for name, value in asdict(kept(planted())).items() if isinstance(value, str)}
+    words = {"knee", "BodyPartExamined", "T1", "SeriesDescription+timing", "siemens", "Manufacturer", "M", ""}
+    hidden = [name for name, value in texts.items() if value not in words]
+    ids = ["slice_id", "series_id", "exam_id", "patient_id"]
+    assert hidden == [*ids, "accession_key", "study_key", "protocol", "stack"]
+    for name in hidden:
+        int(texts[name], 16)
+
+
+@pytest.mark.parametrize("finder", ["locate", "sequence_type", "vendor"])
+@pytest.mark.parametrize("found", [("FREETEXTSECRET", "none"), ("unknown", "ZORBLATT")])
+def test_free_text_cannot_pass_as_a_category_or_as_its_evidence(finder, found, monkeypatch):
+    monkeypatch.setattr(deidentify, finder, lambda _: Finding(*found))
     with pytest.raises(ValueError, match="closed") as caught:
-        record(planted(), **category)
-    assert not any(word in str(caught.value) for word in category.values())
+        kept(planted())
+    assert not any(word in str(caught.value) for word in found[:1])
+
+
+def test_a_protocol_is_a_name_of_the_policy_or_a_pseudonym():
+    header = mr_header(StudyDescription="MR KNEE of ZORBLATT")
+    knees = Curation(protocols=(Protocol(name="MR knee", any_of=("knee",)),))
+    hips = Curation(protocols=(Protocol(name="MR hip", any_of=("hip",)),))
+    assert kept(header, knees).protocol == "MR knee"
+    assert kept(header, hips).protocol == ""
+    assert len(kept(header).protocol) == 20
+    assert kept(header).protocol == kept(mr_header(StudyDescription="MRI knee left of Zorblatt")).protocol
+    assert kept(header).protocol != kept(mr_header(StudyDescription="MR HIP")).protocol
+
+
+def test_an_exam_without_description_is_one_of_its_location():
+    one = kept(mr_header(StudyDescription=None, SeriesInstanceUID="1"))
+    other = kept(mr_header(StudyDescription=None, BodyPartExamined="HIP"))
+    assert one.protocol != other.protocol
+    assert one.protocol == kept(mr_header(StudyDescription=None, SeriesInstanceUID="2")).protocol
+
+
+def test_a_table_finds_an_exam_by_accession_number_or_study():
+    header = mr_header(AccessionNumber="00123", StudyInstanceUID="1.2.3")
+    assert kept(header).accession_key == PSEUDONYMS.exam_key("00123")
+    assert kept(header).study_key == PSEUDONYMS.exam_key("1.2.3")
+    assert kept(mr_header()).accession_key == ""
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({}, ""),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, Reason.LOCALIZER),
+        ({"StudyDescription": "knee, post mortem"}, Reason.EXCLUDED_WORDS),
+        ({"RequestedProcedureDescription": "CADAVER KNEE"}, Reason.EXCLUDED_WORDS),
+    ],
+)
+def test_the_reason_against_an_image_is_kept_with_it(attributes, reason):
+    assert kept(mr_header(**attributes)).reason == reason
+
+
+def test_patients_whose_files_share_uids_are_not_merged():
+    """As careless anonymisers write them."""
+    one, other = (kept(mr_header(PatientID=name, SOPInstanceUID="1.5")) for name in ("a", "b"))
+    for name in ("slice_id", "series_id", "exam_id", "patient_id"):
+        assert getattr(one, name) != getattr(other, name)
+
+
+def test_frames_of_one_file_are_slices_of_their_own():
+    header = mr_header(SOPInstanceUID="1.5")
+    assert kept(header).slice_id != kept(replace(header, frame=1)).slice_id
+    assert kept(header).series_id == kept(replace(header, frame=1)).series_id
 
 
 def test_physics_and_geometry_are_passed_on():
@@ -97,98 +178,15 @@ def test_physics_and_geometry_are_passed_on():
 def test_slices_of_one_volume_share_all_ids_but_their_own():
     first = planted()
     second = replace(first, sop_uid="9.87.6543.99", instance_number=2)
-    volume = Volume((first, second), 3.0)
-    pixels = np.zeros((2, 2), np.uint16)
-    one, other = (
-        slice_record(frame, pixels, volume, k, FLAT, FLAT, Pseudonymizer(b"k" * 32), "knee", "T1")
-        for k, frame in enumerate(volume.frames)
-    )
+    one, other = (record(header, k, (first, second)) for k, header in enumerate((first, second)))
     assert one.slice_id != other.slice_id
     assert (one.volume_id, one.exam_id, one.patient_id) == (other.volume_id, other.exam_id, other.patient_id)
 
 
-def test_pseudonyms_are_stable_and_differ_by_kind_and_key():
-    one, same, other = Pseudonymizer(b"a" * 32), Pseudonymizer(b"a" * 32), Pseudonymizer(b"b" * 32)
-    assert one.pseudonym("patient", "X") == same.pseudonym("patient", "X")
-    assert len({one.pseudonym(kind, "X") for kind in ("patient", "exam", "volume", "slice")}) == 4
-    assert one.pseudonym("patient", "X") != other.pseudonym("patient", "X")
-    assert one.pseudonym("patient", "X") != one.pseudonym("patient", "Y")
-    assert one.order("X") != other.order("X")
-
-
-def test_lists_of_parts_are_not_confused():
-    maker = Pseudonymizer(b"a" * 32)
-    parts = [("ab", "c"), ("a", "bc"), ("abc",), ("abc", ""), ("", "abc")]
-    assert len({maker.pseudonym("volume", *some) for some in parts}) == len(parts)
-
-
-def test_any_text_has_a_pseudonym():
-    assert len(Pseudonymizer(b"a" * 32).pseudonym("patient", "\udcff łź \x00")) == 20
-
-
-def test_neither_key_nor_frames_show_in_repr():
-    key = b"SECRETKEYSECRETKEYSECRETKEYSECRE"
-    assert "SECRET" not in repr(Pseudonymizer(key))
-    assert "ZORBLATT" not in repr(Volume((planted(),), 3.0))
-
-
-def test_a_key_is_created_once_and_is_private(tmp_path):
-    path = tmp_path / "deep" / "er" / "key"
-    first = load_or_create_key(path)
-    assert len(first) == KEY_BYTES
-    assert load_or_create_key(path) == first
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert path.parent.stat().st_mode & 0o777 == 0o700
-    assert [one.name for one in path.parent.iterdir()] == ["key"]
-    assert load_or_create_key(tmp_path / "another") != first
-
-
-def test_a_lax_umask_does_not_open_the_key(tmp_path):
-    before = os.umask(0)
-    try:
-        load_or_create_key(tmp_path / "new" / "key")
-    finally:
-        os.umask(before)
-    assert (tmp_path / "new" / "key").stat().st_mode & 0o777 == 0o600
-    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
-
-
-def test_processes_that_begin_at_once_agree_on_the_key(tmp_path):
-    keys = []
-    barrier = threading.Barrier(8)
-
-    def begin():
-        barrier.wait()
-        keys.append(load_or_create_key(tmp_path / "key"))
-
-    threads = [threading.Thread(target=begin) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(keys) == 8
-    assert len(set(keys)) == 1
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"\n", b"abcd", b"zz" * 32, b"ab" * 31, b"ab" * 33, b"\xff\xfe" * 32]
-)
-def test_a_malformed_key_is_a_user_error_that_does_not_quote_it(tmp_path, content):
-    path = tmp_path / "key"
-    path.write_bytes(content)
-    with pytest.raises(UserError) as caught:
-        load_or_create_key(path)
-    assert str(path) in str(caught.value)
-    assert "--key" in str(caught.value)
-    assert not content.strip() or content.decode("latin-1") not in str(caught.value)
-    assert path.read_bytes() == content
-
-
-def test_a_key_that_cannot_be_made_is_a_user_error(tmp_path):
-    (tmp_path / "file").write_text("")
-    for path in (tmp_path / "file" / "key", tmp_path):
-        with pytest.raises(UserError):
-            load_or_create_key(path)
+def test_a_volume_is_the_set_of_its_slices():
+    headers = [mr_header(SOPInstanceUID=f"1.{k}") for k in range(3)]
+    assert record(headers[0], 0, headers).volume_id == record(headers[0], 0, headers[::-1]).volume_id
+    assert record(headers[0], 0, headers).volume_id != record(headers[0], 0, headers[:2]).volume_id
 
 
 def test_a_patient_keeps_the_pseudonym_in_every_exam():

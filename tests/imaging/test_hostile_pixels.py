@@ -3,14 +3,16 @@
 import io
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+from dicom_files import image_of
 from pydicom.data import get_testdata_file
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from mricore.imaging.pixels import UnreadablePixelsError, read_pixels
+from mricore.imaging.pixels import UnreadablePixelsError
 
 READ = """
 import sys
@@ -19,7 +21,7 @@ for path in sys.argv[1:]:
     print(path, flush=True)
     try:
         with open(path, "rb") as stream:
-            read_pixels(stream)
+            list(read_pixels(stream))
     except UnreadablePixelsError:
         pass
 print("survived")
@@ -85,7 +87,6 @@ def test_damaged_codestreams_do_not_kill_the_process(syntax, tmp_path):
 
 def test_the_sources_themselves_are_readable():
     for source in SOURCES:
-        with open(get_testdata_file(source, download=False), "rb") as stream:  # noqa: PTH123
-            assert read_pixels(stream).size > 0
+        assert image_of(Path(get_testdata_file(source, download=False)).read_bytes()).size > 0
     with pytest.raises(UnreadablePixelsError):
-        read_pixels(io.BytesIO(damaged("MR_small_RLE.dcm", "Rows", 0)))
+        image_of(damaged("MR_small_RLE.dcm", "Rows", 0))

@@ -1,18 +1,13 @@
-"""Intensities: exact statistics, and three ways to bring a slice into [0, 1]."""
-
-from dataclasses import replace
+"""Intensities: exact statistics of what is no padding, and three ways to bring a slice into [0, 1]."""
 
 import numpy as np
 import pytest
-from dicom_files import mr_header
 
-from mricore.imaging.deidentify import Pseudonymizer, slice_record
-from mricore.imaging.intensity import is_empty, measure, measure_volume, normalize
-from mricore.imaging.volumes import Volume
-from mricore.records import Intensity
+from mricore.imaging.intensity import VolumeStatistics, histogram, is_empty, normalize, without_padding
+from mricore.records import Intensity, SliceRecord
 
-HEADER = mr_header()
 SCALES = [(1.0, 0.0), (2.5, -100.0), (-0.5, 3.0)]
+HUGE_OFFSET = (1e-4, 1e6)
 MODES = ["slice", "volume", "percentile"]
 
 
@@ -25,54 +20,133 @@ def expected(values):
     return (values.min(), values.max(), *np.percentile(values, [0.5, 99.5]))
 
 
+def real(pixels, slope, intercept):
+    return pixels.astype(np.float64) * slope + intercept
+
+
 def as_tuple(found):
     return (found.minimum, found.maximum, found.p0_5, found.p99_5)
 
 
-def record(pixels, slope=1.0, intercept=0.0, others=()):
-    """A slice of a volume that also holds ``others``."""
-    header = replace(HEADER, slope=slope, intercept=intercept)
-    whole = measure_volume([(one, slope, intercept) for one in (pixels, *others)])
-    return slice_record(
-        header,
-        pixels,
-        Volume((header,), 1.0),
-        0,
-        measure(pixels, slope, intercept),
-        whole,
-        Pseudonymizer(b"k" * 32),
-        "knee",
-        "T1",
+def measured(slices, padding=()):
+    """Statistics of a volume of (pixels, slope, intercept)."""
+    statistics = VolumeStatistics()
+    for pixels, slope, intercept in slices:
+        statistics.add(histogram(pixels, padding), slope, intercept)
+    return statistics.intensity()
+
+
+def record(pixels, slope=1.0, intercept=0.0, others=(), padding=()):
+    """A slice as curation stores it, of a volume that also holds ``others``."""
+    counted = histogram(pixels, padding)
+    whole = measured([(one, slope, intercept) for one in (pixels, *others)], padding)
+    unused = dict.fromkeys(SliceRecord.__dataclass_fields__)
+    return SliceRecord(
+        **unused
+        | {
+            "pixels": without_padding(pixels, padding, counted.darkest(slope)),
+            "slope": slope,
+            "intercept": intercept,
+            "slice_intensity": counted.intensity(slope, intercept),
+            "volume_intensity": whole,
+        }
     )
 
 
-@pytest.mark.parametrize(("slope", "intercept"), SCALES)
+@pytest.mark.parametrize(("slope", "intercept"), [*SCALES, HUGE_OFFSET])
 @pytest.mark.parametrize("dtype", [np.uint16, np.int16])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 2), (3, 5), (13, 17), (64, 64), (201, 1)])
 def test_percentiles_are_numpy_s(shape, dtype, slope, intercept):
     pixels = noise(shape, dtype)
-    values = pixels.astype(np.float64) * slope + intercept
-    assert as_tuple(measure(pixels, slope, intercept)) == pytest.approx(expected(values), rel=1e-12)
+    found = histogram(pixels).intensity(slope, intercept)
+    assert as_tuple(found) == pytest.approx(expected(real(pixels, slope, intercept)), rel=1e-12)
 
 
-@pytest.mark.parametrize("scales", [[(2.0, 5.0)] * 3, SCALES])
-def test_a_volume_is_measured_over_all_its_pixels(scales):
-    slices = [(noise(seed=k), *scale) for k, scale in enumerate(scales)]
-    values = np.concatenate([(p.astype(np.float64) * a + b).ravel() for p, a, b in slices])
-    assert as_tuple(measure_volume(slices)) == pytest.approx(expected(values), rel=1e-12)
+@pytest.mark.parametrize("scales", [[(2.0, 5.0)] * 3, [(-2.0, 5.0)] * 3, SCALES, [HUGE_OFFSET, (1.0, 0.0)]])
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16])
+def test_a_volume_is_measured_over_all_its_pixels(scales, dtype):
+    slices = [(noise(seed=k, dtype=dtype) >> 2 * k, *scale) for k, scale in enumerate(scales)]
+    values = np.concatenate([real(*one).ravel() for one in slices])
+    assert as_tuple(measured(slices)) == pytest.approx(expected(values), rel=1e-12)
+
+
+def test_a_volume_of_one_scale_needs_no_more_memory_for_more_slices():
+    statistics = VolumeStatistics()
+    for seed in range(50):
+        statistics.add(histogram(noise(seed=seed)), 1.0, 0.0)
+    (only,) = statistics._histograms.values()
+    assert only.counts.size <= 65536
+    assert only.counts.sum() == 50 * noise().size
+
+
+@pytest.mark.parametrize("padding", [(0, 0), (60000, 65535), (20000, 30000)])
+@pytest.mark.parametrize("scales", [[(1.0, 0.0)] * 2, SCALES])
+def test_padding_is_left_out_of_the_statistics(padding, scales):
+    slices = [(np.where(noise(seed=k) % 3, noise(seed=k), padding[0]), *one) for k, one in enumerate(scales)]
+    kept = [(pixels[(pixels < padding[0]) | (pixels > padding[1])], *scale) for pixels, *scale in slices]
+    values = np.concatenate([real(*one) for one in kept])
+    assert as_tuple(measured(slices, padding)) == pytest.approx(expected(values), rel=1e-12)
+
+
+@pytest.mark.parametrize("padding", [(-40000, -32769), (-5, 0), (70000, 70001)])
+def test_padding_may_lie_beyond_the_pixels(padding):
+    pixels = np.array([[1, 2], [3, 4]], np.uint16)
+    assert as_tuple(histogram(pixels, padding).intensity(1.0, 0.0)) == as_tuple(
+        histogram(pixels).intensity(1, 0)
+    )
+    assert without_padding(pixels, padding, 1) is pixels
+
+
+def test_a_slice_of_padding_alone_is_empty_and_adds_nothing_to_its_volume():
+    pixels = noise()
+    nothing = histogram(np.full((3, 3), 7, np.uint16), (7, 7))
+    assert is_empty(nothing.intensity(1.0, 0.0))
+    assert np.isnan(nothing.percentiles).all()
+    statistics = VolumeStatistics()
+    statistics.add(nothing, 1.0, 0.0)
+    assert is_empty(statistics.intensity())
+    statistics.add(histogram(pixels), 1.0, 0.0)
+    assert as_tuple(statistics.intensity()) == as_tuple(histogram(pixels).intensity(1.0, 0.0))
 
 
 def test_measuring_leaves_the_pixels_alone():
     pixels = noise()
     before = pixels.copy()
-    measure(pixels, 1.0, 0.0)
-    measure_volume([(pixels, 1.0, 0.0)])
+    histogram(pixels, (0, 9))
+    without_padding(pixels, (0, 40000), 50000)
     assert np.array_equal(pixels, before)
 
 
+def test_measuring_adds_up_no_histogram_of_a_slice():
+    one = histogram(noise())
+    before = one.counts.copy()
+    statistics = VolumeStatistics()
+    for _ in range(3):
+        statistics.add(one, 1.0, 0.0)
+    assert np.array_equal(one.counts, before)
+
+
+@pytest.mark.parametrize("slope", [2.0, -2.0])
+@pytest.mark.parametrize("padding", [(-32768, -32768), (0, 0), (32767, 32767), (1000, 32767)])
+@pytest.mark.parametrize("mode", ["slice", "percentile"])
+def test_padding_becomes_black_and_nothing_else_changes(padding, slope, mode):
+    pixels = np.random.default_rng(0).integers(100, 900, (20, 20), np.int16)
+    padded = pixels.copy()
+    padded[:5] = padding[0]
+    found = normalize(record(padded, slope, 3.0, padding=padding), mode)
+    alone = normalize(record(pixels[5:], slope, 3.0), mode)
+    assert not found[:5].any()
+    assert np.array_equal(found[5:], alone)
+
+
+def test_pixels_without_padding_return_as_they_are():
+    pixels = noise()
+    assert without_padding(pixels, (), 0) is pixels
+
+
 def test_a_constant_image_is_empty():
-    assert is_empty(measure(np.full((4, 4), 7, np.uint16), 2.0, 1.0))
-    assert not is_empty(measure(np.array([[7, 8]], np.uint16), 2.0, 1.0))
+    assert is_empty(histogram(np.full((4, 4), 7, np.uint16)).intensity(2.0, 1.0))
+    assert not is_empty(histogram(np.array([[7, 8]], np.uint16)).intensity(2.0, 1.0))
     assert is_empty(Intensity(np.nan, np.nan, np.nan, np.nan))
 
 
@@ -87,12 +161,12 @@ def test_a_constant_slice_becomes_zeros(mode, scale):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("dtype", [np.uint16, np.int16])
-@pytest.mark.parametrize(("slope", "intercept"), [*SCALES, (1e-4, 1e6)])
+@pytest.mark.parametrize(("slope", "intercept"), [*SCALES, HUGE_OFFSET])
 def test_normalization_agrees_with_a_plain_computation(mode, dtype, slope, intercept):
     pixels, other = noise(dtype=dtype) // 3, noise(dtype=dtype, seed=1)
     found = normalize(record(pixels, slope, intercept, [other]), mode)
-    values = pixels.astype(np.float64) * slope + intercept
-    whole = np.stack([pixels, other]).astype(np.float64) * slope + intercept
+    values = real(pixels, slope, intercept)
+    whole = real(np.stack([pixels, other]), slope, intercept)
     low, high = {
         "slice": (values.min(), values.max()),
         "volume": (whole.min(), whole.max()),

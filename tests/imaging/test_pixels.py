@@ -1,21 +1,25 @@
 """Pixels: every transfer syntax bit by bit, sign and unused bits, damage that must not pass as an image."""
 
+import base64
 import io
 import pickle
-import tempfile
 from pathlib import Path
 
-import gdcm
 import numpy as np
-import pydicom
 import pytest
-from dicom_files import dataset, ramp, stream, to_bytes
+from compressed_files import codestream, compress_frames, compressed, encapsulated
+from dicom_files import dataset, image_of, pixels_of, ramp, to_bytes
+from enhanced_files import enhanced, stack
+from mosaic_files import mosaic
 from pydicom.data import get_testdata_file
-from pydicom.encaps import encapsulate, generate_frames
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    HTJ2K,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGExtended12Bit,
@@ -27,6 +31,10 @@ from pydicom.uid import (
 from mricore.imaging.pixels import UnreadablePixelsError, read_pixels
 from mricore.records import Reason
 
+PLAIN = [
+    *(ImplicitVRLittleEndian, ExplicitVRLittleEndian),
+    *(ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian),
+]
 CODECS = [RLELossless, JPEGLSLossless, JPEG2000Lossless, JPEGLosslessSV1]
 
 
@@ -41,61 +49,21 @@ def texture(dtype=np.uint16, bits=12):
     return np.clip(image, low, high).astype(dtype)
 
 
-def compressed(pixels, syntax, bits=12):
-    """A dataset compressed by pydicom's codecs, or by gdcm where pydicom has none."""
-    image = dataset(pixels, bits=bits)
-    if syntax in (JPEGLosslessSV1, JPEGExtended12Bit):
-        return _compressed_by_gdcm(image, syntax)
-    image.compress(syntax, generate_instance_uid=False)
-    return image
-
-
-def _compressed_by_gdcm(image, syntax):
-    kinds = {
-        JPEGLosslessSV1: gdcm.TransferSyntax.JPEGLosslessProcess14_1,
-        JPEGExtended12Bit: gdcm.TransferSyntax.JPEGExtendedProcess2_4,
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        plain, packed = Path(folder, "plain"), Path(folder, "packed")
-        plain.write_bytes(to_bytes(image))
-        reader = gdcm.ImageReader()
-        reader.SetFileName(str(plain))
-        assert reader.Read()
-        change = gdcm.ImageChangeTransferSyntax()
-        change.SetTransferSyntax(gdcm.TransferSyntax(kinds[syntax]))
-        change.SetInput(reader.GetImage())
-        assert change.Change()
-        writer = gdcm.ImageWriter()
-        writer.SetFileName(str(packed))
-        writer.SetFile(reader.GetFile())
-        writer.SetImage(change.GetOutput())
-        assert writer.Write()
-        return pydicom.dcmread(packed)
-
-
-@pytest.mark.parametrize(
-    "syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian]
-)
+@pytest.mark.parametrize("syntax", PLAIN)
 @pytest.mark.parametrize(
     ("dtype", "bits"), [(np.uint16, 12), (np.uint16, 16), (np.int16, 16), (np.int16, 12)]
 )
 def test_plain_syntaxes(syntax, dtype, bits):
     pixels = texture(dtype, bits)
-    found = read_pixels(stream(dataset(pixels, syntax, bits)))
+    found = image_of(to_bytes(dataset(pixels, syntax, bits)))
     assert found.dtype == dtype and np.array_equal(found, pixels)
-
-
-def test_big_endian():
-    pixels = texture(np.int16, 16)
-    image = dataset(pixels, ExplicitVRBigEndian, 16, PixelData=pixels.astype(">i2").tobytes())
-    assert np.array_equal(read_pixels(stream(image)), pixels)
 
 
 @pytest.mark.parametrize("syntax", CODECS, ids=lambda syntax: syntax.name[:20])
 @pytest.mark.parametrize(("dtype", "bits"), [(np.uint16, 12), (np.uint16, 16), (np.int16, 16)])
 def test_lossless_codecs_are_bit_exact(syntax, dtype, bits):
     pixels = texture(dtype, bits)
-    found = read_pixels(stream(compressed(pixels, syntax, bits)))
+    found = image_of(to_bytes(compressed(pixels, syntax, bits)))
     assert found.dtype == dtype and np.array_equal(found, pixels)
 
 
@@ -105,7 +73,7 @@ def test_eight_bits_are_widened(syntax):
     image = dataset(pixels, bits=8)
     if syntax == RLELossless:
         image.compress(syntax, generate_instance_uid=False)
-    found = read_pixels(stream(image))
+    found = image_of(to_bytes(image))
     assert found.dtype == np.uint16 and np.array_equal(found, pixels)
 
 
@@ -113,15 +81,14 @@ def test_lossy_jpeg_of_twelve_bits():
     pixels = texture()
     image = compressed(pixels, JPEGExtended12Bit)
     assert image.file_meta.TransferSyntaxUID == JPEGExtended12Bit
-    found = read_pixels(stream(image)).astype(int)
+    found = image_of(to_bytes(image)).astype(int)
     assert np.abs(found - pixels).mean() < 40 and np.corrcoef(found.ravel(), pixels.ravel())[0, 1] > 0.99
 
 
 @pytest.mark.parametrize("name", ["JPGExtended.dcm", "JPEG-lossy.dcm"])
 def test_twelve_bit_jpeg_of_pydicom(name):
     """The two pixels that pydicom's own tests look at."""
-    with open(get_testdata_file(name, download=False), "rb") as file:  # noqa: PTH123
-        pixels = read_pixels(file)
+    pixels = image_of(Path(get_testdata_file(name, download=False)).read_bytes())
     assert (pixels[420, 140], pixels[230, 120]) == (244, 95)
 
 
@@ -131,7 +98,7 @@ def test_overlays_in_high_bits_do_not_survive():
     overlay[10:20] = 0xF000
     image = dataset(pixels, PixelData=(pixels | overlay).tobytes())
     image.add_new(0x60000102, "US", 12)  # overlay bit position
-    assert np.array_equal(read_pixels(stream(image)), pixels)
+    assert np.array_equal(image_of(to_bytes(image)), pixels)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int16])
@@ -139,20 +106,20 @@ def test_values_that_do_not_fit_into_the_stored_bits_are_damage(dtype):
     """Without an overlay in the file nothing explains them; cut off they would be other intensities."""
     image = dataset(ramp(top=5000).astype(dtype), bits=12)
     with pytest.raises(UnreadablePixelsError):
-        read_pixels(stream(image))
+        image_of(to_bytes(image))
 
 
 def test_sign_comes_from_the_stored_bits():
     """12 signed bits in 16: bit 11 is the sign, whatever stands above."""
     pixels = texture(np.int16, 12)
     image = dataset(pixels, PixelData=(pixels & 0x0FFF).astype(np.uint16).tobytes())
-    assert np.array_equal(read_pixels(stream(image)), pixels)
+    assert np.array_equal(image_of(to_bytes(image)), pixels)
 
 
 def test_stored_bits_at_the_top_of_the_word():
     pixels = ramp()
     image = dataset(pixels, PixelData=(pixels << 4 | 0b1010).tobytes(), HighBit=15)
-    assert np.array_equal(read_pixels(stream(image)), pixels)
+    assert np.array_equal(image_of(to_bytes(image)), pixels)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +127,7 @@ def test_stored_bits_at_the_top_of_the_word():
 )
 def test_monochrome1_is_turned_around_inside_the_stored_range(dtype, bits):
     pixels = texture(dtype, bits)
-    found = read_pixels(stream(dataset(pixels, bits=bits, PhotometricInterpretation="MONOCHROME1")))
+    found = image_of(to_bytes(dataset(pixels, bits=bits, PhotometricInterpretation="MONOCHROME1")))
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dtype is np.int16 else (0, 2**bits - 1)
     assert found.dtype == dtype and found[0, 0] == high and found[1, 1] == low
     assert np.array_equal(found.astype(int) + pixels, np.full(pixels.shape, low + high))
@@ -168,7 +135,7 @@ def test_monochrome1_is_turned_around_inside_the_stored_range(dtype, bits):
 
 def unreadable(content):
     with pytest.raises(UnreadablePixelsError) as error:
-        read_pixels(io.BytesIO(content))
+        image_of(content)
     return error.value.reason is Reason.UNREADABLE_PIXELS and error.value.__context__ is None
 
 
@@ -185,8 +152,8 @@ def test_cut_files_are_unreadable(syntax, kept):
 def test_cut_codestreams_in_whole_files_are_unreadable(syntax, kept):
     """Codecs fill up what is missing; such an image must not pass."""
     image = compressed(texture(), syntax)
-    codestream = next(generate_frames(image.PixelData, number_of_frames=1)).rstrip(b"\0")
-    image.PixelData = encapsulate([codestream[: int(len(codestream) * kept)]])
+    found = codestream(image).rstrip(b"\0")
+    image.PixelData = encapsulate([found[: int(len(found) * kept)]])
     assert unreadable(to_bytes(image))
 
 
@@ -194,9 +161,9 @@ def test_cut_codestreams_in_whole_files_are_unreadable(syntax, kept):
 def test_padding_after_the_codestream_is_no_damage(padding):
     pixels = texture()
     image = compressed(pixels, JPEGLSLossless)
-    codestream = next(generate_frames(image.PixelData, number_of_frames=1)).rstrip(b"\0")
-    image.PixelData = encapsulate([codestream + padding])
-    assert np.array_equal(read_pixels(stream(image)), pixels)
+    found = codestream(image).rstrip(b"\0")
+    image.PixelData = encapsulate([found + padding])
+    assert np.array_equal(image_of(to_bytes(image)), pixels)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +174,11 @@ def test_padding_after_the_codestream_is_no_damage(padding):
         {"Rows": 0},
         {"BitsStored": 0},
         {"BitsStored": None},
-        {"NumberOfFrames": 2, "Rows": 32},
+        {"NumberOfFrames": 2},
+        {"HighBit": 16},
+        {"PixelRepresentation": 2},
+        {"PixelRepresentation": None},
+        {"BitsAllocated": 32},
         {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"},
         {"Rows": 65535, "Columns": 65535},
     ],
@@ -238,14 +209,14 @@ def test_fuzzed_codestreams_raise_nothing_else(syntax, capfd):
         for position in rng.integers(start, len(bad), 4):
             bad[position] = rng.integers(256)
         try:
-            assert read_pixels(io.BytesIO(bytes(bad))).shape == (64, 80)
+            assert image_of(bytes(bad)).shape == (64, 80)
         except UnreadablePixelsError as error:
             assert error.reason is Reason.UNREADABLE_PIXELS
     capfd.readouterr()  # the codecs' own complaints
 
 
 def real_pixels(folder, name):
-    return read_pixels(io.BytesIO((folder / name).read_bytes()))
+    return image_of((folder / name).read_bytes())
 
 
 @pytest.mark.real_data
@@ -268,14 +239,149 @@ def test_real_compressed_twins_are_equal(real_data):
 )
 def test_pydicom_twins_are_equal(name):
     plain, twin = (
-        read_pixels(open(get_testdata_file(f"{one}.dcm", download=False), "rb"))  # noqa: PTH123, SIM115
+        image_of(Path(get_testdata_file(f"{one}.dcm", download=False)).read_bytes())
         for one in ("MR_small", name)
     )
     assert np.array_equal(plain, twin) and (plain.min(), plain.max()) == (127, 2145)
 
 
+@pytest.mark.parametrize("syntax", PLAIN)
+@pytest.mark.parametrize(("dtype", "below"), [(np.uint16, 0), (np.int16, 2048)])
+def test_frames_of_plain_syntaxes(syntax, dtype, below):
+    frames = (stack().astype(int) - below).astype(dtype)
+    content = to_bytes(enhanced(frames, syntax=syntax))
+    assert np.array_equal(pixels_of(content, range(4)), frames)
+
+
+@pytest.mark.parametrize("syntax", CODECS, ids=lambda syntax: syntax.name[:20])
+def test_frames_of_codecs(syntax):
+    frames = stack()
+    content = to_bytes(compress_frames(enhanced(frames), frames, syntax))
+    assert np.array_equal(pixels_of(content, range(4)), frames)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
+def test_frames_come_in_the_order_asked_for(syntax):
+    frames = stack()
+    image = enhanced(frames)
+    if syntax == RLELossless:
+        compress_frames(image, frames, syntax)
+    found = pixels_of(to_bytes(image), (2, 0, 2))
+    assert np.array_equal(found, frames[[2, 0, 2]])
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
+@pytest.mark.parametrize("frame", [-1, 4])
+def test_a_frame_that_is_not_there_is_unreadable(syntax, frame):
+    frames = stack()
+    image = enhanced(frames)
+    if syntax == RLELossless:
+        compress_frames(image, frames, syntax)
+    with pytest.raises(UnreadablePixelsError):
+        pixels_of(to_bytes(image), (frame,))
+
+
+def test_frames_before_a_damaged_one_are_read():
+    frames = stack()
+    streams = [codestream(compressed(frame, JPEGLSLossless)) for frame in frames]
+    streams[2] = streams[2][: len(streams[2]) // 2]
+    image = encapsulated(enhanced(frames), streams, JPEGLSLossless)
+    images = read_pixels(io.BytesIO(to_bytes(image)), range(4))
+    assert np.array_equal([next(images), next(images)], frames[:2])
+    with pytest.raises(UnreadablePixelsError):
+        next(images)
+
+
+class Counting(io.BytesIO):
+    """Counts the bytes that are read, and how often."""
+
+    total = times = 0
+
+    def read(self, size=-1):
+        content = super().read(size)
+        self.total += len(content)
+        self.times += 1
+        return content
+
+
+def many(syntax, count):
+    frames = stack(count=count, rows=64, columns=64)
+    image = enhanced(frames)
+    if syntax == JPEGLSLossless:
+        encapsulated(image, [codestream(compressed(frames[0], syntax))] * count, syntax)
+    return Counting(to_bytes(image)), len(image.PixelData)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, JPEGLSLossless])
+def test_of_many_frames_only_those_asked_for_are_read(syntax):
+    content, size = many(syntax, 300)
+    assert sum(1 for _ in read_pixels(content, (3, 299))) == 2
+    assert size > 1.5e6 and content.total < size / 2
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, JPEGLSLossless])
+def test_each_frame_is_read_once_however_many_there_are(syntax):
+    content, size = many(syntax, 300)
+    assert sum(1 for _ in read_pixels(content, range(300))) == 300
+    assert content.times < 3 * 300 and content.total < 1.5 * size
+
+
+@pytest.mark.parametrize("rows", [47, 48])
+def test_eight_bits_in_big_endian_words_are_put_in_order(rows):
+    """Each pair of bytes was written as a word (PS3.5, 8.1.2); frames of an odd size share a word."""
+    frames = stack(rows=rows, columns=41).astype(np.uint8)
+    image = enhanced(frames, syntax=ExplicitVRBigEndian)
+    content = frames.tobytes() + bytes(frames.size % 2)
+    image.PixelData = np.frombuffer(content, "<u2").astype(">u2").tobytes()
+    assert np.array_equal(pixels_of(to_bytes(image), range(4)), frames)
+
+
+HTJ2K_GRADIENT = (
+    b"|4;u>04YEK0000W0000W00000000000000W0000W0000000000009pH0sl|{2mk^A000XAQUDA90ssL31Ox;?0smY85Fm(<kdTm&"
+    b"kdTm&h=_>)WB?Zc0Z(vcZc0!{AXa5^ATTa6HZC(R|BwI*000000Hy!||C7J~D**q0+xC(FZR`Spv;e>W6F>kHfY$y10(1b7gyaCD"
+    b"Q~<yL6Tko!V5+L1r^0mrMjA0<<iJ7!?6v^F02Ocm1*RlPlIOsur>8=A03JO&JUl!+JpTQRV0-p4f$X{fzyK`>00q7P0002_|0(I|"
+    b">FMd|;(P#p-}imr_kG{@ec$*0cwj;YzhMX-{e&QU_7H*WvjP9v"
+)
+
+
+@pytest.mark.parametrize("syntax", [HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K])
+def test_high_throughput_jpeg2000(syntax):
+    """No encoder is at hand: the codestream holds v = 64 y + 3 x, as OpenJPH wrote it."""
+    rows, columns = np.mgrid[:32, :32]
+    pixels = (64 * rows + 3 * columns).astype(np.uint16)
+    image = encapsulated(dataset(pixels, bits=16), [base64.b85decode(HTJ2K_GRADIENT)], syntax)
+    assert np.array_equal(image_of(to_bytes(image)), pixels)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
+def test_tiles_of_a_mosaic(syntax):
+    volume = stack(count=7)
+    image = mosaic(volume)
+    if syntax == RLELossless:
+        image.compress(syntax, generate_instance_uid=False)
+    content = to_bytes(image)
+    assert np.array_equal(pixels_of(content, range(7), (48, 40)), volume)
+    assert np.array_equal(pixels_of(content, (6, 0), (48, 40)), volume[[6, 0]])
+    assert pixels_of(content)[0].shape == (144, 120)
+
+
+@pytest.mark.parametrize(("tile", "shape"), [(9, (48, 40)), (0, (48, 41)), (0, (144, 121)), (0, (0, 0))])
+def test_a_tile_that_is_not_there_is_unreadable(tile, shape):
+    with pytest.raises(UnreadablePixelsError):
+        pixels_of(to_bytes(mosaic(stack(count=7))), (tile,), shape)
+
+
+def test_frames_of_an_unexpected_shape_are_unreadable():
+    with pytest.raises(UnreadablePixelsError):
+        pixels_of(to_bytes(enhanced()), (0,), (24, 20))
+
+
 @pytest.mark.real_data
-def test_a_real_cut_jpeg2000_is_unreadable(real_data):
+def test_real_frames_are_equal_in_all_syntaxes(real_data):
+    """The last file lacks nothing but the end mark of its pixel data."""
     folder = real_data / "dicom_edge_cases" / "mr_transfer_syntaxes"
-    content = (folder / "emri_small_jpeg_2k_lossless_too_short.dcm").read_bytes()
-    assert unreadable(content)
+    plain = np.array(pixels_of((folder / "emri_small.dcm").read_bytes(), range(10)))
+    assert (plain.shape, plain.dtype, plain.max() > plain.min()) == ((10, 64, 64), np.uint16, True)
+    for name in ("RLE", "big_endian", "jpeg_2k_lossless", "jpeg_ls_lossless", "jpeg_2k_lossless_too_short"):
+        twin = pixels_of((folder / f"emri_small_{name}.dcm").read_bytes(), range(10))
+        assert np.array_equal(twin, plain)

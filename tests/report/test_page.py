@@ -2,23 +2,19 @@
 
 import base64
 import io
-import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from html_pages import parsed
 from PIL import Image
 
 from mricore.evaluation.protocol import Score
 from mricore.evaluation.statistics import Difference, Interval
-from mricore.records import Reason
 from mricore.registry.card import CardFacts, card
 from mricore.report.figures import picture, with_mask
 from mricore.report.page import ReportInputs, render
-from mricore.report.reasons import SENTENCES
 
-VOID = {"meta", "img", "br", "link", "input", "hr"}
 HEADINGS = (
     "Slices in",
     "Crops out",
@@ -69,31 +65,14 @@ def rich(**changes):
         "distributions": {"location": {"knee": 5, "spine": 3}, "vendor": {"ge": 8}},
         "funnel": [
             {"step": "files found", "files": 1234},
-            {"step": "slices written", "files": 8, "patients": 2},
+            {"step": "slices in the dataset", "images": 8, "patients": 2},
         ],
-        "rejected": [{"level": "file", "reason": "localizer", "count": 39}],
+        "rejected": [{"level": "image", "reason": "localizer", "count": 1039}],
         "timings": {"data": 10.0, "training": 90.0},
         "commands": [("Load it", "mricore.load('models:/x@y')")],
         "recipe": {"name": "tiny"},
     }
     return ReportInputs(**{**values, **changes})
-
-
-class Balanced(HTMLParser):
-    def __init__(self):
-        super().__init__()
-        self.stack, self.images, self.ids, self.links = [], [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        if tag == "img":
-            self.images.append(dict(attrs))
-        self.ids += [value for name, value in attrs if name == "id"]
-        self.links += [value for name, value in attrs if name == "href"]
-        if tag not in VOID:
-            self.stack.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.stack.pop() == tag
 
 
 def test_a_full_page_has_every_section_and_loads_nothing():
@@ -103,6 +82,8 @@ def test_a_full_page_has_every_section_and_loads_nothing():
     assert "Generated phantoms" in page
     for text in (
         "1,234",
+        "1,039",
+        "localizer or calibration scan",
         "0.550 [0.470, 0.620]",
         "+0.130 [+0.020, +0.210]",
         "0.012",
@@ -111,21 +92,9 @@ def test_a_full_page_has_every_section_and_loads_nothing():
     ):
         assert text in page
     assert page.index("Generated phantoms") < page.index("<h1>")
-    assert not re.search("https?:", page)
-    assert "<script" not in page
-    assert not re.search(r"url\(|@import|<link|<iframe|<object", page)
-    assert len(page) < 5_000_000
-    parser = Balanced()
-    parser.feed(page)
-    assert parser.stack == []
-    assert len(parser.ids) == len(set(parser.ids))
-    assert {link.removeprefix("#") for link in parser.links} <= set(parser.ids)
-    assert len(parser.links) == len(HEADINGS)
-    for image in parser.images:
-        assert image["alt"]
-        kind, _, content = image["src"].partition(";base64,")
-        assert kind in ("data:image/png", "data:image/svg+xml")
-        assert base64.b64decode(content, validate=True)
+    found = parsed(page)
+    assert len(found.links) == len(HEADINGS)
+    assert len(found.images) > 10
 
 
 def test_what_is_missing_is_left_out():
@@ -170,11 +139,7 @@ def test_hostile_text_stays_text():
             timings={bad: 3.0},
         )
     )
-    assert "<script" not in page
-    assert page.count("</style>") == 1
-    parser = Balanced()
-    parser.feed(page)
-    assert parser.stack == []
+    parsed(page)
 
 
 def test_pictures_hold_the_given_pixels():
@@ -198,12 +163,7 @@ def test_exactly_the_masked_patches_are_tinted():
     assert changed.sum() == 16
 
 
-@pytest.mark.parametrize("reason", list(Reason))
-def test_every_reason_has_a_sentence(reason):
-    assert len(SENTENCES[reason]) > 5
-
-
-def test_the_card_tells_data_licence_and_phantoms():
+def test_the_model_card_tells_data_licence_and_phantoms():
     facts = CardFacts(
         "tiny", 64, {"slices": 510}, {"knee": 510}, "d" * 64, True, ["a score"], "random", "none needed"
     )

@@ -4,12 +4,16 @@ import pytest
 
 from mricore.evaluation.protocol import Score
 from mricore.evaluation.statistics import Difference, Interval
+from mricore.imaging.anatomy import LOCATIONS
+from mricore.imaging.sequences import SEQUENCES, VENDORS
 from mricore.report.charts import MINUS
 from mricore.report.tables import (
     MOST_BARS,
     count_bars,
     distribution_bars,
     duration_bars,
+    in_words,
+    ordered_bars,
     score_row,
     step_bars,
 )
@@ -37,9 +41,40 @@ def test_nothing_counted_is_no_error():
     assert [bar.share for bar in count_bars({"knee": 0})] == [""]
 
 
+def test_all_categories_are_shown_where_there_is_room():
+    assert len(count_bars({f"c{n}": 1 for n in range(MOST_BARS + 9)}, most=40)) == MOST_BARS + 9
+
+
 def test_distributions_follow_the_paper_and_keep_others():
     made = distribution_bars({"odd_one": {"a": 1}, "vendor": {"ge": 1}, "location": {"hip": 1}, "plane": {}})
-    assert [name for name, _ in made] == ["Body location", "Vendor", "Odd one"]
+    assert [one.heading for one in made] == ["Body location", "Vendor", "Odd one"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ({"ge": 5}, "known of all slices"),
+        ({"ge": 700, "unknown": 1300}, "unknown of 1,300 of 2,000 slices (65%)"),
+        ({"ge": 999, "unknown": 1}, "unknown of 1 of 1,000 slices (< 1%)"),
+    ],
+)
+def test_a_distribution_tells_how_many_slices_are_unknown(counts, told):
+    assert distribution_bars({"vendor": counts})[0].unknown == told
+
+
+def test_no_category_is_shown_as_a_code():
+    for category in (*VENDORS, *SEQUENCES, *LOCATIONS):
+        assert "_" not in in_words(category)
+    assert not [name for name in VENDORS if name != "unknown" and in_words(name).islower()]
+
+
+def test_bars_of_a_scale_keep_its_order():
+    bars = ordered_bars({"8 bits": 3, "9 bits": 0, "10 bits": 1000})
+    assert [(bar.name, bar.value, bar.length) for bar in bars] == [
+        ("8 bits", "3", 0.3),
+        ("9 bits", "0", 0),
+        ("10 bits", "1,000", 100),
+    ]
 
 
 def test_seconds_are_written_for_people():

@@ -12,17 +12,19 @@ from small_data import small_collection
 
 from mricore.config.schema import Curation
 from mricore.data.curate import curate
+from mricore.data.job import Job
 from mricore.data.manifest import MANIFEST
 from mricore.data.sample import sample_slices
 from mricore.data.storage import place
+from mricore.data.work import in_process, in_tasks
 from mricore.errors import UserError
-from mricore.imaging.deidentify import Pseudonymizer
+from mricore.imaging.pseudonyms import Pseudonymizer
 
 KEY = bytes(range(32))
 
 
-def made(source, destination, policy=None, key=KEY):
-    return curate(source, source.files(), destination, policy or Curation(), key)
+def made(source, destination, policy=None, key=KEY, run=in_process):
+    return curate(Job(source, destination, policy or Curation(), key), run)
 
 
 def rejects(manifest):
@@ -33,7 +35,7 @@ def rejects(manifest):
 def curated(tmp_path_factory, ray_cluster):
     folder = tmp_path_factory.mktemp("small")
     series = small_collection(folder / "dicom")
-    manifest = made(place(str(folder / "dicom")), place(str(folder / "out")))
+    manifest = made(place(str(folder / "dicom")), place(str(folder / "out")), run=in_tasks)
     return folder, series, manifest
 
 
@@ -45,7 +47,7 @@ def test_what_is_kept_and_left_out_is_what_the_collection_says(curated):
     echoes = sum(one.sequence == "multi-echo" for one in kept)
     assert manifest.counts["volumes"] == len(kept) + 2 * echoes
     assert rejects(manifest) == {
-        ("file", "localizer"): sum(one.files for one in series if one.expected == "localizer"),
+        ("image", "localizer"): sum(one.files for one in series if one.expected == "localizer"),
         ("series", "facial_anatomy"): sum(one.expected == "facial_anatomy" for one in series),
     }
     by_location = Counter()
@@ -63,7 +65,10 @@ def test_stored_pixels_are_those_of_the_files_bit_for_bit(curated):
     for path in (folder / "dicom").rglob("IM*"):
         dataset = pydicom.dcmread(path)
         record = stored.get(
-            pseudonymizer.pseudonym("slice", f"/{dataset.PatientID}", str(dataset.SOPInstanceUID))
+            pseudonymizer.pseudonym(
+                *("slice", f"/{dataset.PatientID}", str(dataset.StudyInstanceUID)),
+                *(str(dataset.SeriesInstanceUID), str(dataset.SOPInstanceUID), "0"),
+            )
         )
         if record is not None:
             found += 1
@@ -73,7 +78,7 @@ def test_stored_pixels_are_those_of_the_files_bit_for_bit(curated):
     assert found == len(stored)
 
 
-def test_curating_again_returns_the_same_and_elsewhere_gives_the_same_digest(curated, ray_cluster):
+def test_curating_again_returns_the_same_and_elsewhere_gives_the_same_digest(curated):
     folder, _, manifest = curated
     source = place(str(folder / "dicom"))
     before = (folder / "out" / MANIFEST).stat().st_mtime_ns
@@ -87,13 +92,13 @@ def test_curating_again_returns_the_same_and_elsewhere_gives_the_same_digest(cur
 
 def test_another_policy_or_a_changed_source_does_not_overwrite(curated):
     folder, _, _ = curated
-    with pytest.raises(UserError, match="other files or settings"):
+    with pytest.raises(UserError, match=r"another policy \(min_slices differ"):
         made(place(str(folder / "dicom")), place(str(folder / "out")), Curation(min_slices=7))
     with pytest.raises(UserError, match="overlap"):
         made(place(str(folder / "dicom")), place(str(folder / "dicom" / "out")))
 
 
-def test_one_bad_file_never_stops_a_run(curated, tmp_path, ray_cluster):
+def test_one_bad_file_never_stops_a_run(curated, tmp_path):
     folder, series, _ = curated
     kept = next(one for one in series if one.expected == "kept")
     source = tmp_path / "in"
@@ -114,12 +119,12 @@ def test_one_bad_file_never_stops_a_run(curated, tmp_path, ray_cluster):
     assert manifest.counts["slices"] == kept.files
     found = rejects(manifest)
     assert found["file", "not_dicom"] == 1
-    assert found["file", "duplicate_file"] == 1
+    assert found["image", "duplicate_image"] == 1
     assert found["volume", "unreadable_pixels"] == 1
-    assert sum(count for (level, _), count in found.items() if level == "file") == 3
+    assert sum(count for (level, _), count in found.items() if level == "file") == 2
 
 
-def test_nothing_usable_is_one_clear_line(tmp_path, ray_cluster):
+def test_nothing_usable_is_one_clear_line(tmp_path):
     (tmp_path / "in").mkdir()
     with pytest.raises(UserError, match="no files"):
         made(place(str(tmp_path / "in")), place(str(tmp_path / "out")))
@@ -130,42 +135,55 @@ def test_nothing_usable_is_one_clear_line(tmp_path, ray_cluster):
 
 
 @pytest.mark.faults
-def test_an_outage_of_the_source_is_no_reject(curated, tmp_path, ray_cluster):
+@pytest.mark.parametrize("when", [1, 2], ids=["headers", "pixels"])
+def test_an_outage_of_the_source_is_no_reject(curated, tmp_path, when):
     """Files that vanish as a whole while curation runs must not end as a smaller dataset."""
     folder, _, _ = curated
     source = place(str(tmp_path / "in"))
     shutil.copytree(folder / "dicom", source.uri)
-    files = source.files()
-    shutil.rmtree(source.uri)
+    passes = []
+
+    def vanishing(work, items):
+        passes.append(work)
+        for item in items:
+            if len(passes) == when:
+                shutil.rmtree(source.uri, ignore_errors=True)
+            yield item, work.do(item, frozenset())
+
     with pytest.raises(UserError, match="nothing found"):
-        curate(source, files, place(str(tmp_path / "out")), Curation(), KEY)
-    assert not (tmp_path / "out").exists()
+        made(source, place(str(tmp_path / "out")), run=vanishing)
+    assert not (tmp_path / "out" / MANIFEST).exists()
 
 
 @pytest.mark.faults
-def test_what_an_interrupted_curation_left_is_removed(curated, tmp_path, ray_cluster):
-    """Shards of another policy may hold what this one leaves out."""
+def test_what_an_interrupted_curation_left_is_removed(curated, tmp_path):
+    """Files of another policy may hold what this one leaves out."""
     folder, _, manifest = curated
-    stale = tmp_path / "shards" / "000999.parquet"
-    stale.parent.mkdir()
-    stale.write_bytes(b"faces")
+    stale = [tmp_path / name for name in ("shards/000999.parquet", "work/x.arrow", "ledger/y", "index/z")]
+    for path in stale:
+        path.parent.mkdir()
+        path.write_bytes(b"faces")
     assert made(place(str(folder / "dicom")), place(str(tmp_path))).digest == manifest.digest
-    assert not stale.exists()
+    assert not any(path.exists() for path in stale)
+    assert not (tmp_path / "work").exists()
 
 
-@pytest.mark.parametrize(
-    ("target", "policy", "told"),
-    [("file", Curation(), "not a folder"), ("out", Curation(exclude_locations=("brian",)), "'brian'")],
-)
-def test_a_mistake_is_told_before_any_file_is_read(curated, tmp_path, target, policy, told):
+def test_a_destination_that_is_a_file_is_told_before_any_file_is_read(curated, tmp_path):
     folder, _, _ = curated
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match=told):
-        made(place(str(folder / "dicom")), place(str(tmp_path / target)), policy)
+    with pytest.raises(UserError, match="not a folder"):
+        made(place(str(folder / "dicom")), place(str(tmp_path / "file")))
+
+
+def test_another_key_may_not_add_to_a_dataset(curated):
+    """Its pseudonyms would make every patient two."""
+    folder, _, _ = curated
+    with pytest.raises(UserError, match="another key"):
+        made(place(str(folder / "dicom")), place(str(folder / "out")), key=KEY[::-1])
 
 
 @pytest.mark.real_data
-def test_real_mri_is_kept_and_heads_are_left_out(real_data: Path, tmp_path, ray_cluster):
+def test_real_mri_is_kept_and_heads_are_left_out(real_data: Path, tmp_path):
     manifest = made(place(str(real_data / "dicom")), place(str(tmp_path / "out")))
     assert manifest.counts == {"slices": 269, "volumes": 17, "exams": 10, "patients": 10}
     assert manifest.distributions["location"] == {"pelvis": 221, "knee": 48}
@@ -173,7 +191,7 @@ def test_real_mri_is_kept_and_heads_are_left_out(real_data: Path, tmp_path, ray_
 
 
 @pytest.mark.real_data
-def test_real_edge_cases_each_have_their_reason(real_data: Path, tmp_path, ray_cluster):
+def test_real_edge_cases_each_have_their_reason(real_data: Path, tmp_path):
     with pytest.raises(UserError) as caught:
         made(place(str(real_data / "dicom_edge_cases")), place(str(tmp_path / "out")))
     for part in ("7 multiframe", "4 not_mr", "1 mosaic", "1 facial_anatomy", "2 unknown_anatomy"):

@@ -233,7 +233,7 @@ def _head(rng: np.random.Generator) -> Layers:
 
 ANATOMIES: dict[str, Callable[[np.random.Generator], Layers]] = {
     "knee": _knee,
-    "spine": _spine,
+    "lumbar_spine": _spine,
     "abdomen": _abdomen,
     "thigh": _thigh,
     "head": _head,

@@ -64,7 +64,7 @@ _PROTOCOLS: dict[str, tuple[_Scan, ...]] = {
         _Scan("STIR", "coronal", _STIR_15),
         _Scan("T2", "axial", _T2),
     ),
-    "spine": (_Scan("T2", "sagittal", _T2), _Scan("T1", "sagittal", _T1), _Scan("T2", "axial", _T2)),
+    "lumbar_spine": (_Scan("T2", "sagittal", _T2), _Scan("T1", "sagittal", _T1), _Scan("T2", "axial", _T2)),
     "abdomen": (_Scan("T2", "axial", _T2), _Scan("T1", "axial", _T1), _Scan("T2", "coronal", _T2)),
     "thigh": (
         _Scan("T1", "axial", _T1),
@@ -73,16 +73,16 @@ _PROTOCOLS: dict[str, tuple[_Scan, ...]] = {
     ),
     "head": (_Scan("T1", "sagittal", _T1), _Scan("T2", "axial", _T2)),
 }
-_EXTENT = {"knee": 155, "spine": 300, "abdomen": 370, "thigh": 200, "head": 230}
-_THICKNESS = {"knee": 5.5, "spine": 6.0, "abdomen": 9.0, "thigh": 8.0, "head": 7.0}
+_EXTENT = {"knee": 155, "lumbar_spine": 300, "abdomen": 370, "thigh": 200, "head": 230}
+_THICKNESS = {"knee": 5.5, "lumbar_spine": 6.0, "abdomen": 9.0, "thigh": 8.0, "head": 7.0}
 _NAMES = {
     "knee": ("KNEE", "MR KNEE LEFT WO CONTRAST", "Knee 8ch"),
-    "spine": ("LSPINE", "MR LUMBAR SPINE WO CONTRAST", "Spine Matrix"),
+    "lumbar_spine": ("LSPINE", "MR LUMBAR SPINE WO CONTRAST", "Spine Matrix"),
     "abdomen": ("ABDOMEN", "MR ABDOMEN W WO CONTRAST", "Body Matrix"),
     "thigh": ("", "", "Femur flex"),  # only the coil tells, as in some real archives
     "head": ("", "MR BRAIN WO CONTRAST", "Head 32"),
 }
-_LOCATIONS = ("knee", "spine", "abdomen", "thigh")
+_LOCATIONS = ("knee", "lumbar_spine", "abdomen", "thigh")
 
 
 def write_collection(

@@ -1,0 +1,33 @@
+"""The audit of a curation: which attributes its files had, how many files, what became of them; no value."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+from mricore.data.storage import Place
+from mricore.imaging.treatment import REMOVED, tag_of, treatment
+
+AUDIT = "audit.json"
+_ABOUT = (
+    "De-identification by allow-list: an attribute that is not named as kept is removed, also inside "
+    "sequences; dates and times are removed, not shifted; overlays are removed, also those in unused bits of "
+    "the pixels. Counts are of files whose header could be read. No value of any file stands here."
+)
+
+
+def write_audit(dataset: Place, files: int, attributes: Counter[str]) -> None:
+    """Write the audit of the latest curation of ``files`` files; ``attributes`` counts files by keyword."""
+    rows = [_row(name, count) for name, count in sorted(attributes.items())]
+    document = {
+        "about": _ABOUT,
+        "files": files,
+        "removed": [row for row in rows if row["treatment"] == REMOVED],
+        "used": [row for row in rows if row["treatment"] != REMOVED],
+    }
+    dataset.write_bytes(AUDIT, (json.dumps(document, indent=1) + "\n").encode())
+
+
+def _row(name: str, files: int) -> dict[str, Any]:
+    return {"attribute": name, "tag": tag_of(name), "files": files, "treatment": treatment(name)}

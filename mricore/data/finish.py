@@ -1,0 +1,106 @@
+"""The end of a curation: repeats are found, shards planned, everything counted, leftovers removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import metadata
+from typing import Any
+
+from mricore.config.schema import Curation
+from mricore.data.collect import Bucket, plan_buckets
+from mricore.data.extract import Extracted, Extraction, order_of
+from mricore.data.funnel import Funnel
+from mricore.data.index import INDEX, index_path
+from mricore.data.job import Job
+from mricore.data.ledger import LEDGER, count, count_rejected, read_dropped, write_dropped
+from mricore.data.manifest import Manifest, Round
+from mricore.data.parts import WORK, bucket_of
+from mricore.data.repeats import find_repeats
+from mricore.data.shards import SHARDS, Shard
+from mricore.data.storage import Place
+
+DECODERS = ("pydicom", "python-gdcm", "pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "pillow")
+
+
+class Finish:
+    """From what the second pass left to the manifest."""
+
+    def __init__(
+        self, job: Job, known: Manifest | None, extraction: Extraction, extracted: Sequence[Extracted]
+    ) -> None:
+        self._job = job
+        self._known = known
+        self._extraction = extraction
+        self._extracted = extracted
+        before = known.ledger if known else ()
+        self._ledger = tuple(dict.fromkeys([*before, *(one.ledger for one in extracted)]))
+        fresh = self._ledger[len(before) :]
+        dropped = known.dropped if known else ()
+        gone = read_dropped(job.destination, dropped)
+        self._repeats, self._drops = find_repeats(job.destination, before, gone, fresh, job.policy)
+        self._dropped = dropped
+        if self._drops:
+            path = f"{LEDGER}/dropped-{len(dropped):03d}.parquet"
+            write_dropped(job.destination, path, self._drops)
+            self._dropped = (*dropped, path)
+
+    def buckets(self) -> Iterator[Bucket]:
+        """The work of the third pass."""
+        first = len(self._known.shards) if self._known else 0
+        parts = [part for one in self._extracted for part in one.parts]
+        buckets = self._extraction.buckets
+        dropped = [
+            (bucket_of(order_of(slice_id, self._extraction), buckets), slice_id) for slice_id in self._drops
+        ]
+        return plan_buckets(parts, dropped, first, self._job.policy.slices_per_shard)
+
+    def manifest(self, shards: Sequence[Shard], funnel: Funnel, fingerprint: str) -> Manifest:
+        """The manifest of the dataset with these further shards."""
+        job, known = self._job, self._known
+        gone = read_dropped(job.destination, self._dropped)
+        counts, distributions = count(job.destination, self._ledger, gone)
+        funnel.rejected.update(count_rejected(job.destination, self._ledger, self._dropped))
+        funnel.step("slices in the dataset", images=counts["slices"], **_without(counts, "slices"))
+        added = counts["slices"] - (known.counts["slices"] if known else 0)
+        this = Round(fingerprint, added, funnel.rows, funnel.reject_rows)
+        return Manifest(
+            shards=(*(known.shards if known else ()), *shards),
+            counts=counts,
+            distributions=distributions,
+            repeats=self._repeats,
+            rounds=(*(known.rounds if known else ()), this),
+            ledger=self._ledger,
+            dropped=self._dropped,
+            key_check=job.key_check,
+            generated_phantoms=job.generated_phantoms,
+            provenance=_provenance(job.policy),
+        )
+
+
+def sweep(dataset: Place, manifest: Manifest, chunk_keys: Iterable[str]) -> None:
+    """Remove all that unfinished curations left: it may hold what the policy leaves out."""
+    wanted = {shard.path for shard in manifest.shards} | {*manifest.ledger, *manifest.dropped}
+    wanted |= {index_path(key) for key in chunk_keys}
+    for folder in (SHARDS, LEDGER, INDEX):
+        if dataset.exists(folder):
+            for file in Place(dataset.joined(folder)).files():
+                if f"{folder}/{file.path}" not in wanted:
+                    dataset.remove(f"{folder}/{file.path}")
+    dataset.remove_tree(WORK)
+
+
+def remove_all(dataset: Place, was_there: bool) -> None:
+    """Remove what a curation that found nothing wrote."""
+    for folder in (WORK, LEDGER, INDEX):
+        dataset.remove_tree(folder)
+    if not was_there:
+        dataset.remove_tree("")
+
+
+def _without(counts: dict[str, int], name: str) -> dict[str, int]:
+    return {key: value for key, value in counts.items() if key != name}
+
+
+def _provenance(policy: Curation) -> dict[str, Any]:
+    versions = {name: metadata.version(name) for name in ("mricore", *DECODERS)}
+    return {"policy": policy.model_dump(mode="json"), "versions": versions}
