@@ -30,7 +30,7 @@ from mricore.imaging.pixels import read_pixels
 def phantoms(count: int) -> list[np.ndarray]:
     """Twelve-bit phantom slices, 256 x 256."""
     found: list[np.ndarray] = []
-    for person, location in enumerate(("knee", "spine", "abdomen", "thigh")):
+    for person, location in enumerate(("knee", "lumbar_spine", "abdomen", "thigh")):
         grid = centered_grid("axial", (count // 4, 256, 256), 300, 4, np.zeros(3, np.float32))
         image, _ = phantom_volume(location, person, grid, (Timing(4000, 90),), 1.5, person)
         found += list(np.clip(image[0] * 2000, 0, 4095).astype(np.uint16))
@@ -43,7 +43,7 @@ def real(folder: Path, count: int) -> list[np.ndarray]:
     found = []
     for index in np.linspace(0, len(files) - 1, count).astype(int):
         with files[index].open("rb") as stream:
-            found.append(read_pixels(stream).view(np.uint16))
+            found += [pixels.view(np.uint16) for pixels in read_pixels(stream)]
     return found
 
 

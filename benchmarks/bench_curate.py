@@ -25,11 +25,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pydicom
 from PIL import Image
 
@@ -195,15 +195,27 @@ def _settings() -> dict[str, str]:
 
 
 def _sizes(pid: int) -> Iterator[tuple[str, float]]:
-    """Unshared memory in MiB of the leading process and of Ray's tasks."""
-    try:
-        lead = psutil.Process(pid)
-        yield "lead", lead.memory_full_info().uss / 2**20
-        for child in lead.children(recursive=True):
-            if child.name().startswith("ray::"):
-                yield "largest_task", child.memory_full_info().uss / 2**20
-    except psutil.Error:
-        return
+    """Unshared memory in MiB of the leading process and of Ray's tasks (Linux)."""
+    yield "lead", _unshared(pid)
+    for child in _descendants(pid):
+        with suppress(OSError):
+            if Path(f"/proc/{child}/cmdline").read_bytes().startswith(b"ray::"):
+                yield "largest_task", _unshared(child)
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    with suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (thread / "children").read_text().split()):
+                yield child
+                yield from _descendants(child)
+
+
+def _unshared(pid: int) -> float:
+    with suppress(OSError):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
+    return 0.0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -91,6 +91,8 @@ class Place:
             UserError: they cannot.
         """
         if self.is_remote:
+            with readable_errors(self.uri):  # some servers make a bucket of any name that is written to
+                next(s3.listing(self.uri.removeprefix(S3_SCHEME).split("/")[0]), None)
             self.write_bytes(_PROBE, b"")
             self.remove(_PROBE)
             return

@@ -136,9 +136,9 @@ class _Reader:
         counted = histogram(pixels, frame.padding)
         intensity = counted.intensity(frame.slope, frame.intercept)
         self._statistics[number].add(counted, frame.slope, frame.intercept)
-        if has_burned_in_text(pixels):
-            self._flaws[number] = Reason.BURNED_IN_ANNOTATION
         stored = without_padding(pixels, frame.padding, counted.darkest(frame.slope))
+        if has_burned_in_text(stored):
+            self._flaws[number] = Reason.BURNED_IN_ANNOTATION
         self._slices[number][index] = ReadSlice(
             frame,
             _shape_and_type(stored),

@@ -1,10 +1,11 @@
 """Text burned into the pixels of a slice whose header does not say so.
 
 Screenshots and exported captures carry names and dates in their pixels. Such text is drawn in one constant,
-bright value as thin strokes, cut out sharply from what surrounds it, whereas the brightest tissue is surrounded
-by tissue that is almost as bright. A slice that has such a value is then looked through for characters that
-stand on one line. The rule errs towards keeping a slice: dark or vertical text, single letters and smoothed
-(antialiased) text of less than about 12 pixels escape it. The ticks of a ruler may pass for text.
+bright value as thin strokes, cut out sharply from what surrounds it, whereas the brightest tissue is
+surrounded by tissue that is almost as bright. A slice that has such a value is then looked through for
+characters that stand on one line. The rule errs towards keeping a slice: dark or vertical text, single
+letters, and smoothed (antialiased) text of less than about 12 pixels escape it. The ticks of a ruler may pass
+for text.
 """
 
 from __future__ import annotations
@@ -26,9 +27,13 @@ MAX_PIXELS = 0.1
 DARK = 0.7
 """A pixel beside a stroke is dark below this fraction of the stroke's height above the minimum."""
 MIN_SHARPNESS = 0.4
-"""Share of dark pixels beside the pixels of a value. Text has 0.43 to 1, bright values of real MR at most 0.32."""
+"""Share of dark pixels beside those of a value: 0.43 to 1 in text, at most 0.32 in the real MR at hand."""
+MAX_VALUES = 8
+"""More values that are sharp are noise."""
 SMOOTHED = 0.6
 """Smoothed strokes end at this fraction of their height above the minimum."""
+MAX_WRITTEN = 100_000
+"""Pixels that are looked through for characters, which takes some 200 bytes and 3 microseconds each."""
 MIN_HEIGHT = 5
 """Of a character, in pixels."""
 MAX_HEIGHT = 0.2
@@ -84,12 +89,15 @@ def _sharp_heights(pixels: Pixels, low: int) -> list[int]:
         neighbours = flat.take(bright + step, mode="clip").astype(np.int64) - low
         beside += np.bincount(heights, neighbours != heights, counts.size)
         dark += np.bincount(heights, neighbours < DARK * heights, counts.size)
-    return np.flatnonzero(frequent & (dark > MIN_SHARPNESS * beside)).tolist()
+    sharp = np.flatnonzero(frequent & (dark > MIN_SHARPNESS * beside))
+    return sharp.tolist() if sharp.size <= MAX_VALUES else []
 
 
 def _characters(written: NDArray[np.bool_]) -> list[_Character]:
-    """Connected sets of pixels that are as high and as thin as characters."""
-    found = []
+    """Connected sets of pixels that are as high and as thin as characters; none among too many pixels."""
+    found: list[_Character] = []
+    if np.count_nonzero(written) > MAX_WRITTEN:
+        return found
     for points in _connected(written):
         rows, columns = zip(*points, strict=True)
         character = _Character(min(rows), max(rows), min(columns), max(columns))

@@ -24,6 +24,9 @@ from mricore.report.data_card import CARD, write_data_card
 from mricore.workflows.dataset import secret_key
 
 
+COUNTED = ("slices", "volumes", "exams", "patients")
+
+
 @dataclass(frozen=True)
 class CurationRequest:
     """What a user asked for: two addresses, a policy by name or file, settings on top of it, a key file.
@@ -88,7 +91,7 @@ def chosen_policy(name: str, assignments: Sequence[str]) -> Curation:
 
 def describe(manifest: Manifest) -> str:
     """A few lines: what was kept, what was left out, what repeats."""
-    kept = ", ".join(f"{count:,} {name}" for name, count in manifest.counts.items())
+    kept = ", ".join(f"{manifest.counts[name]:,} {name}" for name in COUNTED)
     lines = [f"kept: {kept}"]
     lines += [f"left out: {row['count']:,} x {row['reason']} ({row['level']})" for row in manifest.rejected]
     repeats = [f"{count:,} {name.replace('_', ' ')}" for name, count in manifest.repeats.items() if count]

@@ -16,49 +16,19 @@ import boto3
 import mlflow
 import numpy as np
 import pytest
+from jobs_apart import ROOT, all_files, environment, objects, output_of, upload
+from planted import PLANTED, plant_identifiers, planted_in
 from servers import BIN, free_ports, mlflow_server, running, s3_server
 from small import FEW_REPORTS
-from small_data import PLANTED, plant_identifiers, planted_in, small_collection
+from small_data import small_collection
 
 import mricore
 
-ROOT = Path(__file__).parents[2]
 SETTINGS = [part for setting in FEW_REPORTS for part in ("--set", setting)]
-
-
-def environment(folder, **changes):
-    """A process of its own: its home, its Ray, nothing from other tests."""
-    ray_folder = folder / "ray"
-    ray_folder.mkdir(exist_ok=True)
-    own = {
-        name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_", "AWS_"))
-    }
-    path = f"{BIN}{os.pathsep}{own['PATH']}"  # as in an activated environment
-    return {
-        **own,
-        "PATH": path,
-        "HOME": str(folder),
-        "RAY_TMPDIR": str(ray_folder),
-        "PYTHONPATH": str(ROOT),
-        **changes,
-    }
 
 
 def job(*arguments):
     return [sys.executable, "-u", str(ROOT / "jobs" / "pretrain.py"), *arguments]
-
-
-def upload(folder, bucket):
-    client = boto3.client("s3")
-    client.create_bucket(Bucket=bucket)
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        client.upload_file(str(path), bucket, path.relative_to(folder).as_posix())
-
-
-def all_files(*folders):
-    return [
-        path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink()
-    ]
 
 
 @pytest.mark.servers
@@ -101,22 +71,6 @@ def test_no_planted_identifier_reaches_any_output(short_folder, monkeypatch):
         version = mlflow.MlflowClient().get_model_version_by_alias("mri-core", "champion")
         assert "k-NN accuracy" in version.description
     mlflow.set_tracking_uri(None)
-
-
-def output_of(command, folder, settings):
-    """What a job says on both streams; it must end well."""
-    result = subprocess.run(command, cwd=folder, env=settings, capture_output=True, check=False, timeout=240)
-    said = result.stdout + result.stderr
-    assert result.returncode == 0, said.decode()[-3000:]
-    return said
-
-
-def objects(bucket):
-    """{name: content} of everything in a bucket."""
-    client = boto3.client("s3")
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
-    names = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-    return {name: client.get_object(Bucket=bucket, Key=name)["Body"].read() for name in names}
 
 
 LONGER = ["--set", "train.epochs=6", "--set", "train.checkpoint_seconds=2"]
