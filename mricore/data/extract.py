@@ -13,7 +13,7 @@ from typing import Any
 
 from mricore.config.schema import Curation
 from mricore.data.choice import WantedSeries
-from mricore.data.index import indexed_frames
+from mricore.data.index import IndexReader
 from mricore.data.ledger import EMPTY, LEDGER, STORED, read_notes, write_ledger
 from mricore.data.parts import ORDER_BITS, PartFile, PartWriter
 from mricore.data.shards import row_of
@@ -102,6 +102,7 @@ class _Extractor:
     def __init__(self, extraction: Extraction, key: str, killers: frozenset[str]) -> None:
         self._job = extraction
         self._killers = killers
+        self._index = IndexReader(extraction.destination)
         self._ledger_path = f"{LEDGER}/{key}.parquet"
         self._parts = PartWriter(extraction.destination, key, extraction.buckets)
         self._rows: list[dict[str, Any]] = []
@@ -135,7 +136,7 @@ class _Extractor:
         numbers: dict[str, int] = {}
         frames = []
         for part in series.found.parts:
-            found = indexed_frames(self._job.destination, part.chunk, part.rows)
+            found = self._index.frames(part.chunk, part.rows)
             for frame, path in zip(found, part.paths, strict=True):
                 frames.append(replace(frame, file=numbers.setdefault(path, len(numbers))))
         return frames, list(numbers)

@@ -13,6 +13,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -33,6 +34,7 @@ from mricore.records import Level, Reason
 INDEX = "index"
 """The folder of the index in a dataset."""
 FORMAT = 1
+_CHUNKS_HELD = 8
 _ARROW = {
     "str": pa.string(),
     "int": pa.int64(),
@@ -93,22 +95,32 @@ def index_chunk(
     table = _remembered(destination, path)
     if table is None:
         table = _read(source, chunk, policy, pseudonymizer, skipped)
-        sink = io.BytesIO()
+        sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-        destination.write_bytes(path, sink.getvalue())
+        destination.write_bytes(path, sink.getvalue().to_pybytes())
     return _summary(table)
 
 
-def indexed_frames(destination: Place, key: str, rows: Sequence[int]) -> list[Frame]:
-    """Some images of a chunk, by their rows in the index.
+class IndexReader:
+    """Images by their rows in the index. A few chunks are held, as the series of an exam share them."""
 
-    Raises:
-        UserError: the index cannot be read.
-    """
-    table = _remembered(destination, index_path(key))
-    if table is None:
-        raise UserError(f"the index of {destination.uri} is damaged", "run the same command again")
-    return [_frame(row) for row in table.take(pa.array(rows, pa.int64())).to_pylist()]
+    def __init__(self, destination: Place) -> None:
+        self._destination = destination
+        self._chunk = lru_cache(_CHUNKS_HELD)(self._read)
+
+    def frames(self, key: str, rows: Sequence[int]) -> list[Frame]:
+        """Some images of a chunk.
+
+        Raises:
+            UserError: the index cannot be read.
+        """
+        return [_frame(row) for row in self._chunk(key).take(pa.array(rows, pa.int64())).to_pylist()]
+
+    def _read(self, key: str) -> pa.Table:
+        table = _remembered(self._destination, index_path(key))
+        if table is None:
+            raise UserError(f"the index of {self._destination.uri} is damaged", "run the same command again")
+        return table
 
 
 def probe_header(source: Place, file: StoredFile) -> None:

@@ -121,9 +121,9 @@ def _ranked(table: Counter[str]) -> dict[str, int]:
 
 
 def _write(dataset: Place, path: str, table: pa.Table) -> None:
-    sink = io.BytesIO()
+    sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    dataset.write_bytes(path, sink.getvalue())
+    dataset.write_bytes(path, sink.getvalue().to_pybytes())
 
 
 def _read(dataset: Place, path: str, columns: Sequence[str] | None = None) -> pa.Table:

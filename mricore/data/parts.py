@@ -7,7 +7,6 @@ collected from all parts, sorted, and written as shards.
 
 from __future__ import annotations
 
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -66,7 +65,7 @@ class PartWriter:
         return tuple(self._written)
 
     def _write(self) -> None:
-        sink = io.BytesIO()
+        sink = pa.BufferOutputStream()
         buckets = {}
         with ipc.new_file(sink, _SCHEMA) as writer:
             for number, bucket in enumerate(sorted(self._rows)):
@@ -74,7 +73,7 @@ class PartWriter:
                 writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=_SCHEMA))
                 buckets[bucket] = (number, len(rows))
         path = f"{WORK}/{self._name}-{len(self._written)}.arrow"
-        self._destination.write_bytes(path, sink.getvalue())
+        self._destination.write_bytes(path, sink.getvalue().to_pybytes())
         self._written.append(PartFile(path, buckets))
         self._rows.clear()
         self._bytes = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -67,7 +66,7 @@ def write_shard(target: Place, path: str, records: Sequence[SliceRecord], rows_p
 
 def write_table(target: Place, path: str, table: pa.Table, rows_per_group: int) -> Shard:
     """Write rows of ``SCHEMA`` in the order given; the same rows give the same bytes."""
-    sink = io.BytesIO()
+    sink = pa.BufferOutputStream()
     # The pixel column is compressed already; dictionary and page compression would only cost time.
     pq.write_table(
         table.combine_chunks(),
@@ -77,7 +76,7 @@ def write_table(target: Place, path: str, table: pa.Table, rows_per_group: int) 
         use_dictionary=False,
         write_page_checksum=True,
     )
-    content = sink.getvalue()
+    content = sink.getvalue().to_pybytes()
     target.write_bytes(path, content)
     full, rest = divmod(table.num_rows, rows_per_group)
     groups = (rows_per_group,) * full + ((rest,) if rest else ())

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 _HEADER = struct.Struct("<16L")
 
@@ -15,7 +16,7 @@ def decode_rle(codestream: bytes, pixels: int, sample_bytes: int) -> NDArray[np.
     """The words of an image of one sample per pixel, shape (pixels,).
 
     Raises:
-        IndexError, ValueError, struct.error: the data are damaged, or are those of another image.
+        ValueError, struct.error: the data are damaged, or are those of another image.
     """
     count, *offsets = _HEADER.unpack_from(codestream)
     bounds = [*offsets[:sample_bytes], len(codestream)]
@@ -32,16 +33,5 @@ def decode_rle(codestream: bytes, pixels: int, sample_bytes: int) -> NDArray[np.
 
 
 def _segment(content: bytes, size: int) -> bytes:
-    """The first ``size`` bytes of a segment; what follows them is padding."""
-    found = bytearray()
-    position = 0
-    while len(found) < size:
-        run = content[position]
-        if run < 128:
-            found += content[position + 1 : position + 2 + run]
-            position += 2 + run
-        else:
-            if run > 128:
-                found += content[position + 1 : position + 2] * (257 - run)
-            position += 2 if run > 128 else 1
-    return bytes(found[:size])
+    """The first ``size`` bytes of a segment, which Pillow knows from TIFF; what follows them is padding."""
+    return Image.frombytes("L", (size, 1), content, "packbits", "L").tobytes()

@@ -23,7 +23,6 @@ from mricore.imaging.pseudonyms import Pseudonymizer
 from mricore.report.data_card import CARD, write_data_card
 from mricore.workflows.dataset import secret_key
 
-
 COUNTED = ("slices", "volumes", "exams", "patients")
 
 

@@ -11,7 +11,7 @@ from enhanced_files import enhanced, stack
 from mricore.config.schema import Curation, Protocol
 from mricore.data.audit import AUDIT, write_audit
 from mricore.data.chunks import chunks
-from mricore.data.index import index_chunk, index_path, indexed_frames, reading_rules
+from mricore.data.index import IndexReader, index_chunk, index_path, reading_rules
 from mricore.data.storage import StoredFile, place
 from mricore.imaging.pseudonyms import Pseudonymizer
 from mricore.records import Reason
@@ -50,7 +50,7 @@ def test_series_come_with_the_rows_and_files_of_their_usable_images(places):
     chunk, found = indexed(places)
     assert [(piece.rows, piece.files) for piece in found.pieces] == [((0, 2), (0, 3)), ((1,), (1,))]
     assert found.rejected == {("file", Reason.NOT_DICOM): 1, ("image", Reason.DERIVED): 1}
-    frames = indexed_frames(places[1], chunk.key, [2, 0])
+    frames = IndexReader(places[1]).frames(chunk.key, [2, 0])
     assert [frame.file for frame in frames] == [3, 0]
     assert frames[0].series_id == frames[1].series_id == found.pieces[0].series.series_id
     assert frames[0].orientation == (1, 0, 0, 0, 1, 0)
