@@ -195,6 +195,7 @@ def _settings() -> dict[str, str]:
         "unknown_location": "include",
         "exams_per_protocol": "1000000",
         "repeated_volumes": "keep",
+        "slices_per_shard": "64",  # so that the smallest archive fills a bucket, and memory is at its bound
     }
 
 

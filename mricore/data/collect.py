@@ -73,11 +73,12 @@ def collect(destination: Place, bucket: Bucket, rows_per_group: int) -> list[Sha
     table = pa.Table.from_batches([read_batch(destination, *place) for place in bucket.batches])
     if bucket.dropped:
         table = table.filter(pc.invert(pc.is_in(table["slice_id"], pa.array(sorted(bucket.dropped)))))
-    table = table.sort_by([("order", "ascending"), ("slice_id", "ascending")]).select(SCHEMA.names)
+    order = pc.sort_indices(table, [("order", "ascending"), ("slice_id", "ascending")])
+    table = table.select(SCHEMA.names)
     bounds = [table.num_rows * number // bucket.shards for number in range(bucket.shards + 1)]
     shards = []
     for number in range(bucket.shards):
-        part = table.slice(bounds[number], bounds[number + 1] - bounds[number])
+        part = table.take(order.slice(bounds[number], bounds[number + 1] - bounds[number]))
         path = f"{SHARDS}/{bucket.first + number:06d}.parquet"
         shards.append(write_table(destination, path, part, rows_per_group))
     destination.write_bytes(memory, json.dumps([asdict(shard) for shard in shards]).encode())

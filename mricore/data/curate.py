@@ -33,7 +33,8 @@ from mricore.data.storage import StoredFile
 from mricore.data.work import Runner, Work, in_tasks
 from mricore.errors import UserError
 
-SHARDS_PER_BUCKET = 8
+SHARDS_PER_BUCKET = 4
+"""A bucket is held in memory when its shards are written."""
 
 
 def known_dataset(job: Job) -> Manifest | None:
