@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mricore.config.schema import Curation
 from mricore.data.parts import WORK, PartFile, read_batch
 from mricore.data.shards import SCHEMA, SHARDS, Shard, write_table
 from mricore.data.storage import Place
@@ -29,16 +30,19 @@ class Bucket:
     dropped: frozenset[str]
     first: int
     shards: int
+    rows_per_group: int
 
     @property
     def key(self) -> str:
         """Digest of all that decides the shards; the parts are named by what is in them."""
-        content = [FORMAT, self.batches, sorted(self.dropped), self.first, self.shards]
+        content = [
+            *(FORMAT, self.batches, sorted(self.dropped), self.first, self.shards, self.rows_per_group)
+        ]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
 def plan_buckets(
-    parts: Sequence[PartFile], dropped: Collection[tuple[int, str]], first: int, slices_per_shard: int
+    parts: Sequence[PartFile], dropped: Collection[tuple[int, str]], first: int, policy: Curation
 ) -> Iterator[Bucket]:
     """All buckets with slices, their shards numbered from ``first`` on.
 
@@ -55,14 +59,15 @@ def plan_buckets(
     for bucket, slice_id in dropped:
         unwanted[bucket].add(slice_id)
     for bucket in sorted(batches):
-        shards = -(-(slices[bucket] - len(unwanted[bucket])) // slices_per_shard)
+        shards = -(-(slices[bucket] - len(unwanted[bucket])) // policy.slices_per_shard)
         if shards:
-            yield Bucket(tuple(batches[bucket]), frozenset(unwanted[bucket]), first, shards)
+            places, gone = tuple(batches[bucket]), frozenset(unwanted[bucket])
+            yield Bucket(places, gone, first, shards, policy.slices_per_row_group)
             first += shards
 
 
-def collect(destination: Place, bucket: Bucket, rows_per_group: int) -> list[Shard]:
-    """Write the shards of a bucket, or tell what is remembered of them.
+def collect(destination: Place, bucket: Bucket) -> list[Shard]:
+    """Write the shards of a bucket, or tell what is remembered of them; their names tell what is in them.
 
     Raises:
         UserError: the destination cannot be read or written.
@@ -79,8 +84,8 @@ def collect(destination: Place, bucket: Bucket, rows_per_group: int) -> list[Sha
     shards = []
     for number in range(bucket.shards):
         part = table.take(order.slice(bounds[number], bounds[number + 1] - bounds[number]))
-        path = f"{SHARDS}/{bucket.first + number:06d}.parquet"
-        shards.append(write_table(destination, path, part, rows_per_group))
+        path = f"{SHARDS}/{bucket.first + number:06d}-{bucket.key[:8]}.parquet"
+        shards.append(write_table(destination, path, part, bucket.rows_per_group))
     destination.write_bytes(memory, json.dumps([asdict(shard) for shard in shards]).encode())
     return shards
 

@@ -20,12 +20,13 @@ from mricore.data.choice import Choice, WantedSeries
 from mricore.data.chunks import Chunk
 from mricore.data.collect import Bucket, collect
 from mricore.data.extract import Extracted, Extraction, files_of
-from mricore.data.finish import Finish, remove_all, sweep
+from mricore.data.finish import Finish, remove_ours, sweep
 from mricore.data.funnel import Funnel
 from mricore.data.index import Indexed, index_chunk, probe_header
 from mricore.data.job import Job, refuse_overlap, require_same_rules
 from mricore.data.ledger import ledger_rows, stored_exams
-from mricore.data.manifest import Manifest, has_manifest, read_manifest, write_manifest
+from mricore.data.manifest import INCOMPLETE, Manifest, has_manifest, read_manifest, write_manifest
+from mricore.data.parts import WORK
 from mricore.data.progress import Progress
 from mricore.data.scratch import Scratch
 from mricore.data.shards import Shard
@@ -49,9 +50,12 @@ def known_dataset(job: Job) -> Manifest | None:
         return None
     manifest = read_manifest(job.destination)
     require_same_rules(job, manifest)
-    fingerprint = job.fingerprint(chunk.key for chunk in job.chunks())
-    known = fingerprint in {round_.source_fingerprint for round_ in manifest.rounds}
-    return manifest if known else None
+    keys = [chunk.key for chunk in job.chunks()]
+    if job.fingerprint(keys) not in {round_.source_fingerprint for round_ in manifest.rounds}:
+        return None
+    if job.destination.exists(WORK):  # a process was killed after it had written the manifest
+        sweep(job.destination, manifest, keys)
+    return manifest
 
 
 def curate(job: Job, run: Runner = in_tasks) -> Manifest:
@@ -70,12 +74,18 @@ def curate(job: Job, run: Runner = in_tasks) -> Manifest:
     was_there = job.destination.exists()
     job.destination.require_writable()
     scratch = Scratch()
+    curation = _Curation(job, scratch, run)
     try:
-        return _Curation(job, scratch, run).run()
+        return curation.run()
     except _NothingUsableError as error:
         if not has_manifest(job.destination):
-            remove_all(job.destination, was_there)
+            remove_ours(job.destination)
+        if not was_there:
+            job.destination.remove_empty("")
         raise UserError(error.problem, error.remedy) from None
+    except UserError:
+        curation.refuse_other_round()  # which removes what it does not know
+        raise
     finally:
         scratch.close()
 
@@ -91,6 +101,7 @@ class _Source:
     files: int
     keys: list[str]
     attributes: Counter[str]
+    complete: bool = True
 
 
 class _Curation:
@@ -107,13 +118,17 @@ class _Curation:
         job = self._job
         source = self._index()
         choice = self._choose()
-        extraction = self._extraction(choice.images)
-        finish = Finish(job, self._known, extraction, self._extract(extraction, choice))
+        extraction = self._extraction(choice.fresh())
+        extracted = self._extract(extraction, choice)
+        finish = Finish(job, self._known, extraction, extracted)
         shards = self._collect(list(finish.buckets()))
         if not shards and self._known is None:
             problem = f"no usable MR slices below {job.source.uri}"
             raise _NothingUsableError(problem, f"left out: {self._funnel.summary()}")
-        manifest = finish.manifest(shards, self._funnel, job.fingerprint(source.keys))
+        complete = source.complete and all(one.complete for one in extracted)
+        fingerprint = job.fingerprint(source.keys) if complete else INCOMPLETE
+        manifest = finish.manifest(shards, self._funnel, fingerprint)
+        self.refuse_other_round()
         write_audit(job.destination, source.files, source.attributes)
         write_manifest(job.destination, manifest)
         sweep(job.destination, manifest, source.keys)
@@ -136,6 +151,7 @@ class _Curation:
             seen.files += len(chunk.files)
             seen.keys.append(chunk.key)
             seen.attributes.update(found.attributes)
+            seen.complete &= found.complete
             progress.update(seen.files)
         if not seen.files:
             problem = f"no files below {job.source.uri}"
@@ -154,15 +170,25 @@ class _Curation:
         choice.draw(self._funnel)
         return choice
 
-    def _extraction(self, images: int) -> Extraction:
+    def refuse_other_round(self) -> None:
+        """Make sure that no other process curated into the destination in the meantime.
+
+        Raises:
+            UserError: one did.
+        """
+        now = read_manifest(self._job.destination) if has_manifest(self._job.destination) else None
+        if now != self._known:
+            problem = f"{self._job.destination.uri} got other slices while this curation ran"
+            raise UserError(problem, "run the same command again, and only one at a time")
+
+    def _extraction(self, fresh: int) -> Extraction:
         job = self._job
-        fresh = images - (self._known.counts["slices"] if self._known else 0)
         buckets = max(1, round(fresh / (SHARDS_PER_BUCKET * job.policy.slices_per_shard)))
         return Extraction(job.source, job.destination, job.policy, job.pseudonymizer, job.key, buckets)
 
     def _extract(self, extraction: Extraction, choice: Choice) -> list[Extracted]:
         """Pass 2: the pixels of the chosen series."""
-        work: Work[tuple[WantedSeries, ...], str, Extracted] = Work(
+        work: Work[tuple[WantedSeries, ...], StoredFile, Extracted] = Work(
             do=extraction.run, parts=files_of, probe=extraction.probe
         )
         progress = Progress("reading", choice.images, "images")
@@ -179,8 +205,8 @@ class _Curation:
 
     def _collect(self, buckets: list[Bucket]) -> list[Shard]:
         """Pass 3: the shards."""
-        destination, rows = self._job.destination, self._job.policy.slices_per_row_group
-        work: Work[Bucket, Any, list[Shard]] = Work(do=lambda bucket, _: collect(destination, bucket, rows))
+        destination = self._job.destination
+        work: Work[Bucket, Any, list[Shard]] = Work(do=lambda bucket, _: collect(destination, bucket))
         progress = Progress("writing", sum(bucket.shards for bucket in buckets), "shards")
         shards: list[Shard] = []
         for _, written in self._run(work, buckets):

@@ -17,8 +17,9 @@ from mricore.data.index import IndexReader
 from mricore.data.ledger import EMPTY, LEDGER, STORED, read_notes, write_ledger
 from mricore.data.parts import ORDER_BITS, PartFile, PartWriter
 from mricore.data.shards import row_of
-from mricore.data.storage import Place
-from mricore.data.volume_reader import ReadVolume, read_volumes
+from mricore.data.storage import Place, StoredFile
+from mricore.data.volume_reader import ReadVolume, VolumeReader
+from mricore.errors import UserError
 from mricore.imaging.deidentify import slice_record, volume_id
 from mricore.imaging.frames import Frame
 from mricore.imaging.geometry import plane
@@ -34,7 +35,8 @@ FORMAT = 1
 class Extracted:
     """What became of some series: a file of the ledger, part files, and what was left out.
 
-    ``images`` and ``volumes`` count what forms continuous volumes, stored before or now.
+    ``images`` and ``volumes`` count what forms continuous volumes, stored before or now; ``rows`` are those
+    of the ledger. ``complete`` is false if a file could not be had (see ``VolumeReader``).
     """
 
     ledger: str
@@ -42,6 +44,8 @@ class Extracted:
     rejected: Counter[tuple[Level, Reason]]
     images: int
     volumes: int
+    rows: int
+    complete: bool
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,22 +76,33 @@ class Extraction:
         """
         key = self.key(wanted)
         ledger = f"{LEDGER}/{key}.parquet"
-        if self.destination.exists(ledger):
-            found = _remembered(ledger, read_notes(self.destination, ledger))
-            if all(self.destination.exists(part.path) for part in found.parts):
-                return found
-        return _Extractor(self, key, frozenset(files_of(wanted)[number] for number in skipped)).run(wanted)
+        found = self._remembered(ledger)
+        if found is not None:
+            return found
+        files = files_of(wanted)
+        return _Extractor(self, key, frozenset(files[number].path for number in skipped)).run(wanted)
 
-    def probe(self, path: str) -> None:
+    def probe(self, file: StoredFile) -> None:
         """Decode a file as ``run`` would, and forget it."""
-        content = io.BytesIO(self.source.read_bytes(path))
+        content = io.BytesIO(self.source.read_bytes(file.path))
         for _ in read_pixels(content, (0,)):
             pass
 
+    def _remembered(self, ledger: str) -> Extracted | None:
+        """What is remembered, unless it is damaged, or something was missing then or is now."""
+        if not self.destination.exists(ledger):
+            return None
+        try:
+            found = _from_notes(ledger, read_notes(self.destination, ledger))
+        except UserError:
+            return None
+        whole = found.complete and all(self.destination.exists(part.path) for part in found.parts)
+        return found if whole else None
 
-def files_of(wanted: Sequence[WantedSeries]) -> list[str]:
-    """The paths of all files of some series."""
-    return list(dict.fromkeys(path for one in wanted for part in one.found.parts for path in part.paths))
+
+def files_of(wanted: Sequence[WantedSeries]) -> list[StoredFile]:
+    """All files of some series."""
+    return list(dict.fromkeys(file for one in wanted for part in one.found.parts for file in part.files))
 
 
 def order_of(slice_id: str, extraction: Extraction) -> int:
@@ -109,36 +124,43 @@ class _Extractor:
         self._rejected: Counter[tuple[Level, Reason]] = Counter()
         self._images = 0
         self._volumes = 0
+        self._complete = True
 
     def run(self, wanted: Sequence[WantedSeries]) -> Extracted:
         for series in wanted:
             self._series(series)
         parts = self._parts.finish()
-        found = Extracted(self._ledger_path, parts, self._rejected, self._images, self._volumes)
+        found = Extracted(
+            *(self._ledger_path, parts, self._rejected, self._images, self._volumes),
+            rows=len(self._rows),
+            complete=self._complete,
+        )
         write_ledger(self._job.destination, self._ledger_path, self._rows, _notes(found))
         return found
 
     def _series(self, series: WantedSeries) -> None:
-        frames, paths = self._frames(series)
+        frames, files = self._frames(series)
         volumes, rejected = build_volumes(frames, self._job.policy)
         self._rejected.update(rejected)
         self._images += sum(len(volume.slices) for volume in volumes)
         self._volumes += len(volumes)
         fresh = [volume for volume in volumes if self._is_fresh(volume, series.stored)]
-        for read in read_volumes(self._job.source, fresh, paths, self._killers):
+        reader = VolumeReader(self._job.source, fresh, files, self._killers)
+        for read in reader.volumes():
             if isinstance(read, Reason):
                 self._rejected["volume", read] += 1
             else:
                 self._take_up(read, series.protocol)
+        self._complete &= reader.complete
 
-    def _frames(self, series: WantedSeries) -> tuple[list[Frame], list[str]]:
-        """The images of a series; their ``file`` is a place in the list of paths."""
-        numbers: dict[str, int] = {}
+    def _frames(self, series: WantedSeries) -> tuple[list[Frame], list[StoredFile]]:
+        """The images of a series; their ``file`` is a place in the list of files."""
+        numbers: dict[StoredFile, int] = {}
         frames = []
         for part in series.found.parts:
             found = self._index.frames(part.chunk, part.rows)
-            for frame, path in zip(found, part.paths, strict=True):
-                frames.append(replace(frame, file=numbers.setdefault(path, len(numbers))))
+            for frame, file in zip(found, part.files, strict=True):
+                frames.append(replace(frame, file=numbers.setdefault(file, len(numbers))))
         return frames, list(numbers)
 
     def _is_fresh(self, volume: Volume, stored: frozenset[str]) -> bool:
@@ -195,7 +217,7 @@ def _notes(found: Extracted) -> dict[str, Any]:
     return notes
 
 
-def _remembered(ledger: str, notes: dict[str, Any]) -> Extracted:
+def _from_notes(ledger: str, notes: dict[str, Any]) -> Extracted:
     rejected: Counter[tuple[Level, Reason]] = Counter()
     for level, reason, count in notes["rejected"]:
         rejected[level, Reason(reason)] = count
@@ -203,4 +225,5 @@ def _remembered(ledger: str, notes: dict[str, Any]) -> Extracted:
         PartFile(path, {bucket: (batch, rows) for bucket, (batch, rows) in buckets})
         for path, buckets in notes["parts"]
     )
-    return Extracted(ledger, parts, rejected, notes["images"], notes["volumes"])
+    counts = {name: notes[name] for name in ("images", "volumes", "rows", "complete")}
+    return Extracted(ledger, parts, rejected, **counts)

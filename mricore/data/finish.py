@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import hashlib
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -19,6 +21,11 @@ from mricore.data.repeats import find_repeats
 from mricore.data.shards import SHARDS, Shard
 from mricore.data.storage import Place
 
+_OURS = re.compile(
+    r"(shards/\d{6}-[0-9a-f]{8}\.parquet|index/[0-9a-f]{32}\.parquet|ledger/(dropped-)?[0-9a-f]{32}\.parquet"
+    r"|work/[0-9a-f]{32}(-\d+\.arrow|\.json)|(shards|index|ledger|work)/\.[^/]*\.tmp)"
+)
+"""What curation writes, and what a killed process leaves of it half written."""
 DECODERS = ("pydicom", "python-gdcm", "pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "pillow")
 
 
@@ -33,14 +40,15 @@ class Finish:
         self._extraction = extraction
         self._extracted = extracted
         before = known.ledger if known else ()
-        self._ledger = tuple(dict.fromkeys([*before, *(one.ledger for one in extracted)]))
+        self._ledger = tuple(dict.fromkeys([*before, *(one.ledger for one in extracted if one.rows)]))
         fresh = self._ledger[len(before) :]
         dropped = known.dropped if known else ()
         gone = read_dropped(job.destination, dropped)
         self._repeats, self._drops = find_repeats(job.destination, before, gone, fresh, job.policy)
         self._dropped = dropped
         if self._drops:
-            path = f"{LEDGER}/dropped-{len(dropped):03d}.parquet"
+            name = hashlib.sha256(repr(sorted(self._drops.items())).encode()).hexdigest()[:32]
+            path = f"{LEDGER}/dropped-{name}.parquet"
             write_dropped(job.destination, path, self._drops)
             self._dropped = (*dropped, path)
 
@@ -52,7 +60,7 @@ class Finish:
         dropped = [
             (bucket_of(order_of(slice_id, self._extraction), buckets), slice_id) for slice_id in self._drops
         ]
-        return plan_buckets(parts, dropped, first, self._job.policy.slices_per_shard)
+        return plan_buckets(parts, dropped, first, self._job.policy)
 
     def manifest(self, shards: Sequence[Shard], funnel: Funnel, fingerprint: str) -> Manifest:
         """The manifest of the dataset with these further shards."""
@@ -81,20 +89,21 @@ def sweep(dataset: Place, manifest: Manifest, chunk_keys: Iterable[str]) -> None
     """Remove all that unfinished curations left: it may hold what the policy leaves out."""
     wanted = {shard.path for shard in manifest.shards} | {*manifest.ledger, *manifest.dropped}
     wanted |= {index_path(key) for key in chunk_keys}
-    for folder in (SHARDS, LEDGER, INDEX):
+    remove_ours(dataset, wanted)
+
+
+def remove_ours(dataset: Place, wanted: Collection[str] = ()) -> None:
+    """Remove all that curation wrote except what is ``wanted``, and folders that are empty then.
+
+    Other files may lie in a folder of the same name; they are not ours to remove.
+    """
+    for folder in (SHARDS, LEDGER, INDEX, WORK):
         if dataset.exists(folder):
             for file in Place(dataset.joined(folder)).files():
-                if f"{folder}/{file.path}" not in wanted:
-                    dataset.remove(f"{folder}/{file.path}")
-    dataset.remove_tree(WORK)
-
-
-def remove_all(dataset: Place, was_there: bool) -> None:
-    """Remove what a curation that found nothing wrote."""
-    for folder in (WORK, LEDGER, INDEX):
-        dataset.remove_tree(folder)
-    if not was_there:
-        dataset.remove_tree("")
+                path = f"{folder}/{file.path}"
+                if path not in wanted and _OURS.fullmatch(path):
+                    dataset.remove(path)
+            dataset.remove_empty(folder)
 
 
 def _without(counts: dict[str, int], name: str) -> dict[str, int]:

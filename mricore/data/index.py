@@ -33,7 +33,7 @@ from mricore.records import Level, Reason
 
 INDEX = "index"
 """The folder of the index in a dataset."""
-FORMAT = 1
+FORMAT = 2
 _CHUNKS_HELD = 8
 _ARROW = {
     "str": pa.string(),
@@ -47,6 +47,7 @@ _LISTS = tuple(field.name for field in fields(Frame) if str(field.type).startswi
 _SCHEMA = pa.schema([pa.field(field.name, _ARROW[str(field.type)]) for field in fields(Frame)])
 _NOTES = b"mricore"
 _UNREADABLE = ReadFile(refused=Reason.UNREADABLE_HEADER)
+"""Of a file that could not be had; what is wrong with its content makes another one."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,16 @@ class Piece:
 
 @dataclass(frozen=True)
 class Indexed:
-    """What a chunk holds: its series, what is left out, and how many of its files have which attribute."""
+    """What a chunk holds: its series, what is left out, and how many of its files have which attribute.
+
+    ``complete`` is false if a file could not be had, though that may be the fault of a disk or of the memory
+    of a machine: it counts as unreadable now, and is read again the next time.
+    """
 
     pieces: tuple[Piece, ...]
     rejected: Counter[tuple[Level, Reason]]
     attributes: Counter[str]
+    complete: bool
 
 
 def reading_rules(policy: Curation) -> str:
@@ -93,7 +99,7 @@ def index_chunk(
     """
     path = index_path(chunk.key)
     table = _remembered(destination, path)
-    if table is None:
+    if table is None or not _notes(table)["complete"]:
         table = _read(source, chunk, policy, pseudonymizer, skipped)
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
@@ -146,6 +152,7 @@ def _read(
     rows: list[dict[str, Any]] = []
     rejected: Counter[tuple[Level, Reason]] = Counter()
     attributes: Counter[str] = Counter()
+    complete = True
     for number, file in enumerate(chunk.files):
         found = _UNREADABLE if number in skipped else _headers(source, file)
         attributes.update(attribute_names(found.tags))
@@ -154,8 +161,11 @@ def _read(
             rejected["file", found.refused] += 1
         if found.unplaced:
             rejected["image", Reason.NO_GEOMETRY] += found.unplaced
+        if found.unscaled:
+            rejected["image", Reason.UNREADABLE_HEADER] += found.unscaled
+        complete &= found is not _UNREADABLE
     rejects = [[level, reason, count] for (level, reason), count in rejected.items()]
-    notes = {"rejected": rejects, "attributes": attributes}
+    notes = {"rejected": rejects, "attributes": attributes, "complete": complete}
     table = pa.Table.from_pylist(rows, schema=_SCHEMA)
     return table.replace_schema_metadata({_NOTES: json.dumps(notes).encode()})
 
@@ -173,7 +183,7 @@ def _headers(source: Place, file: StoredFile) -> ReadFile:
 
 
 def _summary(table: pa.Table) -> Indexed:
-    notes = json.loads(table.schema.metadata[_NOTES])
+    notes = _notes(table)
     rejected: Counter[tuple[Level, Reason]] = Counter()
     for level, reason, count in notes["rejected"]:
         rejected[level, Reason(reason)] = count
@@ -190,7 +200,12 @@ def _summary(table: pa.Table) -> Indexed:
         else Piece(series, (), ())
         for series in series_of(frames)
     ]
-    return Indexed(tuple(pieces), rejected, Counter(notes["attributes"]))
+    return Indexed(tuple(pieces), rejected, Counter(notes["attributes"]), notes["complete"])
+
+
+def _notes(table: pa.Table) -> dict[str, Any]:
+    notes: dict[str, Any] = json.loads(table.schema.metadata[_NOTES])
+    return notes
 
 
 def _frame(row: dict[str, Any]) -> Frame:

@@ -40,7 +40,8 @@ class Job:
 
     def chunks(self) -> Iterator[Chunk]:
         """The source in chunks of files."""
-        return chunks(self.source.walk(), self.key, reading_rules(self.policy))
+        rules = f"{self.source.uri}\n{reading_rules(self.policy)}"
+        return chunks(self.source.walk(), self.key, rules)
 
     def fingerprint(self, keys: Iterable[str]) -> str:
         """Keyed digest of the source, from the keys of its chunks, and of the exams that are wanted."""

@@ -61,9 +61,9 @@ def write_dropped(dataset: Place, path: str, reasons: Mapping[str, str]) -> None
     _write(dataset, path, pa.Table.from_pydict(columns, schema=_DROPPED))
 
 
-def read_dropped(dataset: Place, paths: Iterable[str]) -> set[str]:
-    """All slices of the ledger that were dropped as repeats."""
-    return {one for path in paths for one in _read(dataset, path, ["slice_id"])["slice_id"].to_pylist()}
+def read_dropped(dataset: Place, paths: Iterable[str]) -> dict[str, str]:
+    """All slices of the ledger that were dropped as repeats, with the reason of each."""
+    return dict(ledger_rows(dataset, paths, ("slice_id", "reason")))
 
 
 def stored_exams(dataset: Place, paths: Iterable[str]) -> list[Exam]:

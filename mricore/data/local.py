@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,12 +27,6 @@ def files_below(root: Path) -> Iterator[Path]:
         seen.add((here.st_dev, here.st_ino))
         names.sort()
         yield from (Path(folder, name) for name in sorted(files))
-
-
-def remove_tree(folder: Path) -> None:
-    """Remove a folder and all that is in it, if it is there."""
-    if folder.exists():
-        shutil.rmtree(folder)
 
 
 def write_and_rename(path: Path, content: bytes) -> None:

@@ -14,6 +14,8 @@ from mricore.errors import UserError
 
 MANIFEST = "manifest.json"
 FORMAT = 2
+INCOMPLETE = "incomplete"
+"""The fingerprint of a source of which a file could not be had: it is read once more the next time."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ collected from all parts, sorted, and written as shards.
 
 from __future__ import annotations
 
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,13 +18,16 @@ from pyarrow import ipc
 
 from mricore.data.shards import SCHEMA
 from mricore.data.storage import Place, readable_errors
+from mricore.errors import UserError
 
 WORK = "work"
 """The folder of unfinished work in a dataset."""
 MOST_BYTES = 128 * 1024**2
 """A part is written when its pixels take this much memory."""
 ORDER_BITS = 64
-_SCHEMA = SCHEMA.append(pa.field("order", pa.uint64(), nullable=False))
+_SCHEMA = SCHEMA.append(pa.field("order", pa.uint64(), nullable=False)).append(
+    pa.field("checksum", pa.uint32(), nullable=False)
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ class PartWriter:
     def add(self, rows: Iterable[dict[str, Any]]) -> None:
         """Take in rows with the columns of a shard and their ``order``."""
         for row in rows:
-            self._rows[bucket_of(row["order"], self._buckets)].append(row)
+            checked = {**row, "checksum": zlib.crc32(row["pixels"])}
+            self._rows[bucket_of(row["order"], self._buckets)].append(checked)
             self._bytes += len(row["pixels"])
         if self._bytes >= MOST_BYTES:
             self._write()
@@ -83,8 +88,16 @@ def read_batch(destination: Place, path: str, number: int) -> pa.RecordBatch:
     """One bucket of a part file.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read, or is damaged.
     """
     system, full = destination.arrow(path)
-    with readable_errors(destination.uri), system.open_input_file(full) as file:
-        return ipc.open_file(file).get_batch(number)
+    try:
+        with readable_errors(destination.uri), system.open_input_file(full) as file:
+            batch = ipc.open_file(file).get_batch(number)
+        sums = [zlib.crc32(pixels.as_buffer()) for pixels in batch["pixels"]]
+    except (pa.ArrowException, ValueError):
+        batch, sums = None, []
+    if batch is None or sums != batch["checksum"].to_pylist():
+        remedy = f"remove {destination.joined(WORK)} and run the same command again"
+        raise UserError(f"unfinished work in {destination.uri} is damaged", remedy)
+    return batch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from mricore.config.schema import Curation
 from mricore.data.duplicates import DuplicateFinder, FingerprintedSlice
@@ -17,23 +17,29 @@ _BEFORE, _NOW = 0, 1
 
 
 def find_repeats(
-    dataset: Place, before: Sequence[str], gone: Collection[str], now: Sequence[str], policy: Curation
+    dataset: Place, before: Sequence[str], gone: Mapping[str, str], now: Sequence[str], policy: Curation
 ) -> tuple[dict[str, int], dict[str, str]]:
-    """Counts of repeats, and the slices to drop with the reason of each.
+    """Counts of repeats of all curations so far, and the slices to drop now with the reason of each.
 
     ``before`` and ``now`` are files of the ledger: of earlier curations, of which ``gone`` slices were
     dropped, and of this one. Nothing of an earlier one is ever dropped, nor called the repeat of a later one.
     """
     finder = DuplicateFinder()
     try:
-        finder.add((one for one in _slices(dataset, before) if one.slice_id not in gone), _BEFORE)
+        repeated = set()
+        for one in _slices(dataset, before):
+            if one.slice_id not in gone:
+                finder.add([one], _BEFORE)
+            elif gone[one.slice_id] == Reason.REPEATED_VOLUME:
+                repeated.add(one.volume_id)
         finder.add(_slices(dataset, now), _NOW)
-        repeated = {volume_id for volume_id, _ in finder.repeated_volumes()}
+        repeated |= {volume_id for volume_id, _ in finder.repeated_volumes()}
         near = Counter[str]()
-        alike = set()
+        alike: set[str] = set()
         for duplicate in finder.near_duplicates():
             near[duplicate.relation] += 1
-            alike.add(duplicate.slice_id)
+            if policy.near_duplicates == "drop":
+                alike.add(duplicate.slice_id)
     finally:
         finder.close()
     counts = {"repeated_volumes": len(repeated)}
@@ -42,7 +48,7 @@ def find_repeats(
     for one in _slices(dataset, now):
         if one.volume_id in repeated and policy.repeated_volumes == "drop":
             drops[one.slice_id] = Reason.REPEATED_VOLUME
-        elif one.slice_id in alike and policy.near_duplicates == "drop":
+        elif one.slice_id in alike:
             drops[one.slice_id] = Reason.NEAR_DUPLICATE
     return counts, drops
 

@@ -78,13 +78,6 @@ def listing(path: str) -> Iterator[tuple[str, int, int]]:
         raise OSError(f"AWS {_code(error)}") from None
 
 
-def remove_tree(path: str) -> None:
-    """Remove all objects below ``path`` (bucket/prefix)."""
-    system = client()
-    if system.get_file_info(path).type != fs.FileType.NotFound:
-        system.delete_dir(path)
-
-
 @contextmanager
 def reading(path: str) -> Iterator[BinaryIO]:
     """Open an object for random-access reading."""

@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, astuple, dataclass
 from itertools import groupby
 from operator import itemgetter
 
 from mricore.data.chunks import Chunk
 from mricore.data.index import Piece
+from mricore.data.storage import StoredFile
+from mricore.errors import UserError
 from mricore.imaging.selection import Series
 
 _SETS = ("locations", "protocols", "keys")
@@ -22,11 +25,11 @@ _SETS = ("locations", "protocols", "keys")
 
 @dataclass(frozen=True, repr=False)
 class Part:
-    """Images of a series in one chunk: the chunk's key, their rows in the index, the paths of their files."""
+    """Images of a series in one chunk: the chunk's key, their rows in the index, and their files."""
 
     chunk: str
     rows: tuple[int, ...]
-    paths: tuple[str, ...]
+    files: tuple[StoredFile, ...]
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,17 +46,20 @@ class Found:
 
 
 class Scratch:
-    """The series of an archive, exam by exam; and the slices that a dataset holds already."""
+    """The series of an archive, study by study; and the slices that a dataset holds already.
+
+    All methods raise UserError if the disk of temporary files is full.
+    """
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("", isolation_level=None)
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.execute("BEGIN")
-        self._database.execute("CREATE TABLE pieces (exam TEXT, series TEXT, chunk INT, content TEXT)")
+        self._database.execute("CREATE TABLE pieces (study TEXT, series TEXT, chunk INT, content TEXT)")
         self._database.execute(
             "CREATE TABLE stored (series TEXT, slice TEXT, PRIMARY KEY (series, slice)) WITHOUT ROWID"
         )
-        self._database.execute("CREATE TABLE drawn (exam TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._database.execute("CREATE TABLE drawn (study TEXT PRIMARY KEY) WITHOUT ROWID")
         self._chunks = 0
 
     def close(self) -> None:
@@ -62,39 +68,41 @@ class Scratch:
 
     def add(self, chunk: Chunk, pieces: Sequence[Piece]) -> None:
         """Take in the series of the next chunk."""
-        self._database.executemany(
+        self._write(
             "INSERT INTO pieces VALUES (?, ?, ?, ?)",
-            [
-                (one.series.exam_id, one.series.series_id, self._chunks, _written(chunk, one))
-                for one in pieces
-            ],
+            [(one.series.study, one.series.series_id, self._chunks, _written(chunk, one)) for one in pieces],
         )
         self._chunks += 1
 
-    def exams(self) -> Iterator[list[Found]]:
-        """The series of each exam; exams and series in the order of their pseudonyms."""
-        return self._exams("SELECT exam, content FROM pieces ORDER BY exam, series, chunk")
+    def studies(self) -> Iterator[list[Found]]:
+        """The series of each study, in the order of their pseudonyms; patients who share its UID together."""
+        return self._studies("SELECT study, content FROM pieces ORDER BY study, series, chunk")
 
-    def draw(self, exams: Iterable[str]) -> None:
-        """Note which exams are drawn."""
-        self._database.executemany("INSERT OR IGNORE INTO drawn VALUES (?)", ((exam,) for exam in exams))
+    def draw(self, studies: Iterable[str]) -> None:
+        """Note of which studies something is drawn."""
+        self._write("INSERT OR IGNORE INTO drawn VALUES (?)", ((study,) for study in studies))
 
-    def drawn_exams(self) -> Iterator[list[Found]]:
-        """The series of each drawn exam, in the same order."""
-        return self._exams(
-            "SELECT exam, content FROM pieces WHERE exam IN (SELECT exam FROM drawn) "
-            "ORDER BY exam, series, chunk"
+    def drawn_studies(self) -> Iterator[list[Found]]:
+        """The series of each noted study, in the same order."""
+        return self._studies(
+            "SELECT study, content FROM pieces WHERE study IN (SELECT study FROM drawn) "
+            "ORDER BY study, series, chunk"
         )
 
-    def _exams(self, query: str) -> Iterator[list[Found]]:
-        for _, pieces in groupby(self._database.execute(query), key=itemgetter(0)):
-            read = [_read(content) for _, content in pieces]
-            by_series = groupby(read, key=lambda one: one[0].series_id)
-            yield [_joined(list(group)) for _, group in by_series]
+    def _studies(self, query: str) -> Iterator[list[Found]]:
+        with _full_disk_told():
+            for _, pieces in groupby(self._database.execute(query), key=itemgetter(0)):
+                read = [_read(content) for _, content in pieces]
+                by_series = groupby(read, key=lambda one: one[0].series_id)
+                yield [_joined(list(group)) for _, group in by_series]
+
+    def _write(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
+        with _full_disk_told():
+            self._database.executemany(statement, rows)
 
     def add_stored(self, slices: Iterable[tuple[str, str]]) -> None:
         """Take in slices that the dataset holds: pairs of series and slice."""
-        self._database.executemany("INSERT OR IGNORE INTO stored VALUES (?, ?)", slices)
+        self._write("INSERT OR IGNORE INTO stored VALUES (?, ?)", slices)
 
     def stored(self, series_id: str) -> frozenset[str]:
         """The slices of a series that the dataset holds."""
@@ -102,16 +110,27 @@ class Scratch:
         return frozenset(slice_id for (slice_id,) in rows)
 
 
+@contextmanager
+def _full_disk_told() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        problem = f"temporary files cannot be written ({error.sqlite_errorname})"
+        remedy = "free some space, or set SQLITE_TMPDIR to a folder with more"
+        raise UserError(problem, remedy) from None
+
+
 def _written(chunk: Chunk, piece: Piece) -> str:
     series = {name: sorted(value) if name in _SETS else value for name, value in asdict(piece.series).items()}
-    return json.dumps([series, chunk.key, piece.rows, [chunk.files[number].path for number in piece.files]])
+    files = [astuple(chunk.files[number]) for number in piece.files]
+    return json.dumps([series, chunk.key, piece.rows, files])
 
 
 def _read(content: str) -> tuple[Series, Part]:
-    series, key, rows, paths = json.loads(content)
+    series, key, rows, files = json.loads(content)
     for name in _SETS:
         series[name] = frozenset(series[name])
-    return Series(**series), Part(key, tuple(rows), tuple(paths))
+    return Series(**series), Part(key, tuple(rows), tuple(StoredFile(*file) for file in files))
 
 
 def _joined(pieces: Sequence[tuple[Series, Part]]) -> Found:

@@ -27,7 +27,7 @@ def _columns() -> list[tuple[str, pa.DataType]]:
     for field in fields(SliceRecord):
         if field.name == "pixels":
             columns += [
-                ("pixels", pa.binary()),
+                ("pixels", pa.large_binary()),
                 ("rows", pa.int32()),
                 ("columns", pa.int32()),
                 ("dtype", pa.string()),

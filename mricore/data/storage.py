@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -76,13 +76,17 @@ class Place:
             return bool(system.get_file_info(root).type != fs.FileType.NotFound)
 
     def require(self) -> None:
-        """Make sure that the place is there and can be reached.
+        """Make sure that the place is there, can be reached, and has anything in it.
+
+        A disk that was unmounted leaves an empty folder behind.
 
         Raises:
-            UserError: it is not.
+            UserError: it is not, or has not.
         """
-        if not self.exists():
-            next(self.walk(), None)  # tells what is missing: the bucket or what should be in it
+        if next(self.walk(), None) is None:
+            raise UserError(
+                f"nothing found at {self.uri}", "check that the disk is there and the path is right"
+            )
 
     def require_writable(self) -> None:
         """Make sure that files can be written here; leaves nothing behind.
@@ -113,17 +117,25 @@ class Place:
         with readable_errors(self.uri):
             system.delete_file(full)
 
-    def remove_tree(self, path: str) -> None:
-        """Remove everything below a path, if there is anything.
+    def is_unchanged(self, file: StoredFile) -> bool:
+        """Whether a file of this machine has the size and time that it had when it was listed.
+
+        For an object the size of its content has to do.
 
         Raises:
-            UserError: it may not be removed.
+            UserError: it is no longer there.
         """
+        if self.is_remote:
+            return True
         with readable_errors(self.uri):
-            if self.is_remote:
-                s3.remove_tree(self._resolved(path)[1])
-            else:
-                local.remove_tree(Path(self._resolved(path)[1]))
+            found = Path(self._resolved(file.path)[1]).stat()
+            return (found.st_size, found.st_mtime_ns) == (file.size, file.modified_ns)
+
+    def remove_empty(self, path: str) -> None:
+        """Remove a folder if nothing is in it; in a bucket there are no folders."""
+        if not self.is_remote:
+            with suppress(OSError):
+                Path(self._resolved(path)[1]).rmdir()
 
     @contextmanager
     def reading(self, path: str) -> Iterator[BinaryIO]:

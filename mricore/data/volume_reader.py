@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 
 from mricore.data import codec
-from mricore.data.storage import Place
+from mricore.data.storage import Place, StoredFile
 from mricore.errors import UserError
 from mricore.imaging.burned_in import has_burned_in_text
 from mricore.imaging.fingerprints import content_digest, fingerprint
@@ -48,34 +48,28 @@ class ReadVolume:
     intensity: Intensity
 
 
-def read_volumes(
-    source: Place, volumes: Sequence[Volume], paths: Sequence[str], killers: Collection[str]
-) -> Iterator[ReadVolume | Reason]:
-    """Each volume with its slices, or the reason against it: one slice without pixels would leave a gap.
-
-    ``paths`` are the files that ``Frame.file`` counts; those among ``killers`` are never touched. Only
-    compressed slices are held, of the volumes whose files have been opened and are not complete.
-
-    Raises:
-        UserError: the source can no longer be reached.
-    """
-    reader = _Reader(source, volumes, paths, killers)
-    for number in range(len(volumes)):
-        yield reader.volume(number)
-
-
+MOST_DAMAGED = 16
+"""Frames of a file that are passed over; after them the rest counts as damaged too."""
 Target = tuple[int, int]
 """A volume and a slice of it, by their numbers."""
 
 
-class _Reader:
+class VolumeReader:
+    """Reads the volumes of a series one after the other.
+
+    ``files`` are those that ``Frame.file`` counts; files whose path is among ``killers`` are never touched.
+    Only compressed slices are held, of the volumes whose files have been opened and are not complete.
+    """
+
     def __init__(
-        self, source: Place, volumes: Sequence[Volume], paths: Sequence[str], killers: Collection[str]
+        self, source: Place, volumes: Sequence[Volume], files: Sequence[StoredFile], killers: Collection[str]
     ) -> None:
         self._source = source
         self._volumes = volumes
-        self._paths = paths
+        self._files = files
         self._killers = killers
+        self.complete = True
+        """Whether every file could be had; else a disk or the memory of a machine may be to blame."""
         self._slices: dict[int, dict[int, ReadSlice]] = defaultdict(dict)
         self._statistics: dict[int, VolumeStatistics] = defaultdict(VolumeStatistics)
         self._flaws: dict[int, Reason] = {}
@@ -84,7 +78,16 @@ class _Reader:
             for index, copies in enumerate(volume.slices):
                 self._targets[copies[0].file].append((number, index))
 
-    def volume(self, number: int) -> ReadVolume | Reason:
+    def volumes(self) -> Iterator[ReadVolume | Reason]:
+        """Each volume with its slices, or the reason against it: one slice without pixels would leave a gap.
+
+        Raises:
+            UserError: the source can no longer be reached.
+        """
+        for number in range(len(self._volumes)):
+            yield self._volume(number)
+
+    def _volume(self, number: int) -> ReadVolume | Reason:
         """The next volume; opens the files that no earlier one has opened."""
         volume = self._volumes[number]
         for copies in volume.slices:
@@ -110,26 +113,46 @@ class _Reader:
         if not targets:
             return []
         frames = [self._copies(target)[copy] for target in targets]
+        content = self._content(frames[0].file)
+        if content is None:
+            return targets
+        failed: list[Target] = []
+        position = 0
+        while position < len(targets) and len(failed) < MOST_DAMAGED:
+            position += self._read_until_damage(content, targets[position:], frames[position:])
+            failed += targets[position : position + 1]
+            position += 1
+        return failed + targets[position:]
+
+    def _read_until_damage(self, content: bytes, targets: list[Target], frames: list[Frame]) -> int:
+        """Read slices of one file; how many could be read before one that could not."""
+        shape = frames[0].rows, frames[0].columns
         read = 0
         try:
-            for pixels in self._pixels(frames):
+            for pixels in read_pixels(io.BytesIO(content), [frame.frame for frame in frames], shape):
                 self._take(targets[read], frames[read], pixels)
                 read += 1
-        except (UnreadablePixelsError, MemoryError):
-            return targets[read:]
-        except UserError:
-            self._source.require()  # a file is to blame only as long as its source can be reached
-            return targets[read:]
-        return []
+        except UnreadablePixelsError:
+            return read
+        except MemoryError:
+            self.complete = False
+        return read
 
-    def _pixels(self, frames: list[Frame]) -> Iterator[Pixels]:
-        path = self._paths[frames[0].file]
-        if path in self._killers:
-            raise UnreadablePixelsError(Reason.UNREADABLE_PIXELS)
-        # read as a whole first: what a codec raises on damaged bytes must not look like an outage
-        content = io.BytesIO(self._source.read_bytes(path))
-        shape = frames[0].rows, frames[0].columns
-        yield from read_pixels(content, [frame.frame for frame in frames], shape)
+    def _content(self, number: int) -> bytes | None:
+        """A whole file, as what a codec raises on damaged bytes must not look like an outage.
+
+        None if it cannot be had, or is no longer the one whose header was read.
+        """
+        file = self._files[number]
+        try:
+            if file.path not in self._killers and self._source.is_unchanged(file):
+                content = self._source.read_bytes(file.path)
+                if len(content) == file.size:
+                    return content
+        except (UserError, MemoryError):
+            self._source.require()  # a file is to blame only as long as its source can be reached
+        self.complete = False
+        return None
 
     def _take(self, target: Target, frame: Frame, pixels: Pixels) -> None:
         number, index = target

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, WorkerCrashedError
 
 from mricore.data.cluster import cluster_cpus
 from mricore.errors import UserError
@@ -67,22 +67,21 @@ def in_tasks(work: Work[Item, Part, Result], items: Iterable[Item]) -> Iterator[
         UserError: the work raised it.
         RuntimeError: the work raised anything else, or kills its process whatever is left out.
     """
-    shared = ray.put(work)
     waiting: deque[tuple[Item, Any]] = deque()
     most = max(2, round(WAITING_PER_CPU * cluster_cpus()))
     for item in items:
-        waiting.append((item, _do.remote(shared, item, frozenset())))
+        waiting.append((item, _do.remote(work, item, frozenset())))
         if len(waiting) == most:
-            yield _result(work, shared, *waiting.popleft())
+            yield _result(work, *waiting.popleft())
     while waiting:
-        yield _result(work, shared, *waiting.popleft())
+        yield _result(work, *waiting.popleft())
 
 
-def _result(work: Work[Item, Part, Result], shared: Any, item: Item, running: Any) -> tuple[Item, Result]:
+def _result(work: Work[Item, Part, Result], item: Item, running: Any) -> tuple[Item, Result]:
     try:
         found = ray.get(running)
     except RayError:  # the process died: memory, a codec's abort, a node
-        found = _without_killers(work, shared, item)
+        found = _again(work, item)
     if isinstance(found, UserError):
         raise found
     if isinstance(found, _Fault):
@@ -90,22 +89,28 @@ def _result(work: Work[Item, Part, Result], shared: Any, item: Item, running: An
     return item, found
 
 
-def _without_killers(work: Work[Item, Part, Result], shared: Any, item: Item) -> Any:
-    """Do the work once more, without the parts that kill a process when they are touched alone."""
-    probes = [_probe.remote(shared, part) for part in work.parts(item)]
-    killers = frozenset(number for number, probe in enumerate(probes) if not _survives(probe))
+def _again(work: Work[Item, Part, Result], item: Item) -> Any:
+    """Do the work once more, and if that fails too without the parts that kill a process touched alone."""
     try:
-        return ray.get(_do.remote(shared, item, killers))
+        return ray.get(_do.remote(work, item, frozenset()))
+    except RayError:
+        probes = [_probe.remote(work, part) for part in work.parts(item)]
+        killers = frozenset(number for number, probe in enumerate(probes) if _kills(probe))
+    try:
+        return ray.get(_do.remote(work, item, killers))
     except RayError as error:
         return _Fault(type(error).__name__)
 
 
-def _survives(probe: Any) -> bool:
+def _kills(probe: Any) -> bool:
+    """Whether a part crashes its process; that memory or a node is gone is no fault of a part."""
     try:
         ray.get(probe)
+    except WorkerCrashedError:
+        return True
     except RayError:
         return False
-    return True
+    return False
 
 
 @ray.remote(max_retries=0)  # type: ignore[untyped-decorator]

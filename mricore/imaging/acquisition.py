@@ -18,6 +18,7 @@ _PRIVATE_B_VALUES = (
     (0x0043, "GEMS_PARM_01", 0x39, "IS"),
     (0x2001, "Philips Imaging DD 001", 0x03, "FL"),
     (0x2001, "PHILIPS IMAGING DD 001", 0x03, "FL"),
+    (0x0065, "Image Private Header", 0x0A, "FD"),
 )
 """Group, creator, element and value representation of the vendors' b-values."""
 _NAMED_B_VALUE = re.compile(r"\*?ep_b(\d{1,5})(?!\d)")
@@ -32,6 +33,7 @@ _FIELDS = (0.01, 25.0)
 """Tesla."""
 _TIMES = (0.0, 1e5)
 _ECHO_TIMES = (0.0, 1e4)
+_TRIGGER_TIMES = (0.0, 1e6)
 """Milliseconds."""
 _ANGLES = (0.0, 360.0)
 _LARGEST_RESCALE = 1e12
@@ -40,8 +42,7 @@ _LARGEST_RESCALE = 1e12
 def acquisition(frame: Elements, dimensions: Dimensions) -> dict[str, Any]:
     """Fields of ``FrameHeader`` that may differ between the frames of a file.
 
-    Raises:
-        ValueError: slope or intercept are nonsense.
+    Slope and intercept are NaN if what the file tells of them is nonsense.
     """
     slope, intercept = _rescale(frame)
     return {
@@ -57,6 +58,7 @@ def acquisition(frame: Elements, dimensions: Dimensions) -> dict[str, Any]:
         "scanning_sequence": _scanning_sequence(frame),
         "echo_number": integer(frame, "EchoNumbers"),
         "temporal_position": _temporal_position(frame, dimensions),
+        "trigger_time": _within(_TRIGGER_TIMES, _trigger_time(frame)),
         "stack": _stack(frame, dimensions),
         "acquisition_number": _first_integer(frame, "FrameAcquisitionNumber", "AcquisitionNumber"),
         "orientation": numbers(frame, "ImageOrientationPatient"),
@@ -99,6 +101,11 @@ def _temporal_position(frame: Elements, dimensions: Dimensions) -> int | None:
     return dimensions.index(frame, "TemporalPositionIndex") if found is None else found
 
 
+def _trigger_time(frame: Elements) -> float:
+    nominal = number(frame, "NominalCardiacTriggerDelayTime")
+    return nominal if math.isfinite(nominal) else number(frame, "TriggerTime")
+
+
 def _stack(frame: Elements, dimensions: Dimensions) -> str:
     return text(frame, "StackID") or str(dimensions.index(frame, "StackID") or "")
 
@@ -120,15 +127,11 @@ def _within(limits: tuple[float, float], value: float) -> float:
 
 
 def _rescale(frame: Elements) -> tuple[float, float]:
-    """Slope and intercept, 1 and 0 where there are none.
-
-    Raises:
-        ValueError: they are nonsense.
-    """
+    """Slope and intercept, 1 and 0 where there are none; NaN if nothing could be rescaled by them."""
     slope = number(frame, "RescaleSlope") if text(frame, "RescaleSlope") else 1.0
     intercept = number(frame, "RescaleIntercept") if text(frame, "RescaleIntercept") else 0.0
     if not (slope and abs(slope) < _LARGEST_RESCALE and abs(intercept) < _LARGEST_RESCALE):
-        raise ValueError("no usable rescale")
+        return math.nan, math.nan
     return slope, intercept
 
 

@@ -31,14 +31,17 @@ from pydicom.uid import (
 )
 
 from mricore.imaging.codestreams import announced, has_end, jpeg2000_start, without_padding
-from mricore.imaging.pixel_format import PixelFormat
+from mricore.imaging.pixel_format import PixelFormat, sign_extended
 from mricore.imaging.rle import decode_rle
 
 _Codec = Callable[[bytes, PixelFormat], NDArray[Any]]
 
 
 def decode(codestream: bytes, syntax: str, layout: PixelFormat) -> NDArray[Any]:
-    """The words of one frame, shape (rows, columns); unused high bits are zero but for RLE.
+    """The words of one frame, (rows, columns); unused high bits are zero or repeat the sign but for RLE.
+
+    JPEG 2000 and JPEG-LS may be written with fewer bits than the header says are stored; the sign is then the
+    highest of these.
 
     Raises:
         KeyError: a compression without a decoder.
@@ -52,7 +55,8 @@ def decode(codestream: bytes, syntax: str, layout: PixelFormat) -> NDArray[Any]:
     if image[:3] != (layout.rows, layout.columns, 1) or image.bits > layout.allocated:
         raise ValueError("a codestream of another image")
     words = codec(codestream, layout).reshape(layout.rows, layout.columns)
-    return words.astype(np.uint16) & np.uint16((1 << image.bits) - 1)
+    pattern = words.astype(np.uint16) & np.uint16((1 << image.bits) - 1)
+    return pattern if syntax in _JPEG or not layout.signed else sign_extended(pattern, image.bits)
 
 
 def _jpeg(codestream: bytes, _: PixelFormat) -> NDArray[Any]:
@@ -106,6 +110,8 @@ def _by_gdcm(codestream: bytes, layout: PixelFormat, syntax: int) -> NDArray[Any
     return np.frombuffer(content, f"<u{layout.allocated // 8}")
 
 
+_JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
+"""Compressions that know no sign."""
 _CODECS: dict[str, _Codec] = {
     JPEGBaseline8Bit: _jpeg,
     JPEGExtended12Bit: _extended_jpeg,

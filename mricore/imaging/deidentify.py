@@ -28,6 +28,9 @@ from mricore.imaging.volumes import Volume
 from mricore.records import Intensity, Pixels, Reason, SliceRecord
 
 
+LARGEST_COUNT = 1_000_000
+
+
 def frame_of(header: FrameHeader, file: int, policy: Curation, pseudonymizer: Pseudonymizer) -> Frame:
     """What may be kept of a header: pseudonyms, words of closed vocabularies, numbers of physics.
 
@@ -51,6 +54,7 @@ def frame_of(header: FrameHeader, file: int, policy: Curation, pseudonymizer: Ps
         patient_id=name("patient", header.patient_key),
         accession_key=pseudonymizer.exam_key(header.accession) if header.accession else "",
         study_key=pseudonymizer.exam_key(header.study_uid),
+        series_key=name("key", header.series_uid),
         protocol=_protocol(header, place, policy, pseudonymizer),
         reason=str(_reason(header, policy) or ""),
         location=place.value,
@@ -69,7 +73,8 @@ def frame_of(header: FrameHeader, file: int, policy: Curation, pseudonymizer: Ps
         stack=name("stack", header.stack) if header.stack else "",
         echo_number=header.echo_number,
         temporal_position=header.temporal_position,
-        acquisition_number=header.acquisition_number,
+        trigger_time=header.trigger_time,
+        acquisition_number=_small(header.acquisition_number),
         instance_number=header.instance_number,
         orientation=header.orientation,
         position=header.position,
@@ -126,6 +131,11 @@ def slice_record(
 def volume_id(volume: Volume, pseudonymizer: Pseudonymizer) -> str:
     """The pseudonym of a volume: of the set of its slices, so that another slice makes another volume."""
     return pseudonymizer.pseudonym("volume", *sorted(copies[0].slice_id for copies in volume.slices))
+
+
+def _small(number: int | None) -> int | None:
+    """A count; what is larger than any may be a date."""
+    return number if number is not None and abs(number) < LARGEST_COUNT else None
 
 
 def _require_closed(finding: Finding, values: Collection[str], evidences: Collection[str]) -> None:

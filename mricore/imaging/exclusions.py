@@ -7,13 +7,13 @@ scan for one, MASK the phase before contrast, TENSOR the diffusion scan, T1 MPR 
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from functools import lru_cache
 
 from mricore.config.schema import Curation
 from mricore.imaging.headers import FrameHeader
+from mricore.imaging.sequences import names_in
 from mricore.records import Reason
 
 _LOCALIZER = re.compile(
@@ -28,7 +28,7 @@ _CALIBRATION = re.compile(
 )
 """Sensitivity of coils, maps of the field, arrival of a contrast agent."""
 _COMPUTED = re.compile(
-    r"\b(MIP|MINIP|PROJECTION|SUB|SUBTRACT|SUBTRACTION"
+    r"\b(MIP|MINIP|MAX IP|MIN IP|PROJECTION|SUB|SUBTRACT|SUBTRACTION"
     r"|ADC|EADC|DADC|FA|COLFA|EXP|TENSOR|CALC BVAL\w*|TTP|MTT|R?CBV|R?CBF|PBP|KTRANS|VE|KEP|IAUC|TMAX"
     r"|GLM|STATISTICS|T TEST|FAT FRACTION|FATFRAC(TION)?"
     r"|(T1|T2|T2 STAR|R1|R2|R2 STAR|T1RHO|PERFUSION|B0|B1|FIELD) ?MAP)\b"
@@ -37,8 +37,11 @@ _COMPUTED = re.compile(
 
 A trace-weighted image (TRACEW) is none: most exams that have one keep nothing else of the diffusion scan.
 """
-_REFORMATTED = re.compile(r"\b(MPR|CPR|REFORMAT|REFORMATTED|RESAMPLED|CURVED|MEAN|AVERAGE)\b")
-"""ImageType values that mean a reformat only in a derived image."""
+_RECOMPUTED = re.compile(
+    r"\b(MPR|CPR|REFORMAT|REFORMATTED|RESAMPLED|CURVED|MEAN|AVERAGE|MEDIAN|STD DEVIATION|MAXIMUM|MINIMUM"
+    r"|ADDITION|DIFFERENCE|MULTIPLICATION|DIVISION|QUANTITY)\b"
+)
+"""ImageType values that mean a reformat or arithmetic only in a derived image (PS3.3 C.8.16.1.4)."""
 _MAPS = (
     r"\b(\w*ADC\d*|DIFFUSION COEFF\w*|\w*CALC BVAL|(DIFF|DWI|MDDW|DTI)\b.* (EXP|FA)|FRACTIONAL AN\w*"
     r"|SLOPE|PEI|VOI MASK|MASK FOR)\b"
@@ -51,6 +54,7 @@ _PROJECTIONS = (
 )
 _REFORMATS = r"(?<!\bT1 )\bMPR(S|SERIES\w*|AX\w*)?\b|\b(CPR|REFORMAT\w*|REFORM(?! (AX|COR|SAG|OBL)))\b"
 _WORKSTATIONS = r"\b(REGISTERED|ALIGNED \w+TOPET|PROCESSED)\b|: FROM S\d|^(DERIVED|CAD)\b"
+_NAMED_MAP = re.compile(_MAPS)
 _NAMED_COMPUTED = re.compile("|".join((_MAPS, _DIFFERENCES, _PROJECTIONS, _REFORMATS, _WORKSTATIONS)))
 """Names of series that are no acquisitions, whatever their ImageType says."""
 _ARITHMETIC = re.compile(r"\([\d/.]+\)\s*[-+]\s*\(")
@@ -65,8 +69,9 @@ def frame_reason(header: FrameHeader, policy: Curation) -> Reason | None:
     A localizer or calibration holds no diagnostic volume; it says so in ImageType or, on scanners that do
     not write it there, in the name of the series. Derived means recomputed from other images.
     DERIVED\\SECONDARY alone does not say that: archives write it over untouched originals. Nor does MPR
-    alone: GE writes ORIGINAL\\PRIMARY\\MPR for oblique acquisitions. So a reformat needs both words, whereas
-    a projection, a difference or a parametric map is never an acquisition, whatever the first value says.
+    alone: GE writes ORIGINAL\\PRIMARY\\MPR for oblique acquisitions. So a reformat needs both words, as does
+    arithmetic, whereas a projection, a difference or a parametric map is never an acquisition, whatever the
+    first value says.
     A phantom is known by what was examined, never by the patient's name. Screenshots that say so in their
     attributes were refused before.
     """
@@ -88,12 +93,14 @@ def frame_reason(header: FrameHeader, policy: Curation) -> Reason | None:
 def _is_computed_by_name(header: FrameHeader) -> bool:
     """By the series, else the protocol: a protocol is named for the scan and all that is computed from it.
 
-    A series may hold diffusion-weighted images beside the map that it is named for.
+    A series may hold diffusion-weighted images beside the map that it is named for. Weighting proves them;
+    b = 0 does not, since GE and Philips write it on images of any kind.
     """
+    name = header.series_description or header.protocol_name
     original = header.image_type[:1] == ("ORIGINAL",)
-    if original and not math.isnan(header.b_value):
+    if original and (header.b_value > 0 or (header.b_value == 0 and _is_scan_with_map(name))):
         return False
-    return _is_computed_name(header.series_description or header.protocol_name)
+    return _is_computed_name(name)
 
 
 @lru_cache(maxsize=4096)
@@ -105,7 +112,7 @@ def _is_localizer_type(image_type: tuple[str, ...]) -> bool:
 def _is_computed_type(image_type: tuple[str, ...]) -> bool:
     kind = _plain(" / ".join(image_type[2:]))
     derived = image_type[:1] == ("DERIVED",)
-    return bool(_COMPUTED.search(kind) or (derived and _REFORMATTED.search(kind)))
+    return bool(_COMPUTED.search(kind) or (derived and _RECOMPUTED.search(kind)))
 
 
 @lru_cache(maxsize=65536)
@@ -117,6 +124,13 @@ def _is_localizer_name(text: str) -> bool:
 @lru_cache(maxsize=65536)
 def _is_computed_name(text: str) -> bool:
     return bool(_NAMED_COMPUTED.search(_plain(text)) or _ARITHMETIC.search(text))
+
+
+@lru_cache(maxsize=65536)
+def _is_scan_with_map(text: str) -> bool:
+    """Whether a name holds, beside its words for a map, those of a diffusion scan and of nothing computed."""
+    scan = _NAMED_MAP.sub(" ", _plain(text))
+    return "DWI" in names_in(scan) and not _is_computed_name(scan)
 
 
 @lru_cache(maxsize=65536)

@@ -11,7 +11,8 @@ class Frame:
 
     ``file`` counts the files that were read together, ``frame`` the images of that file. ``reason`` says
     why the image is left out whatever becomes of its series; empty if it is not. ``protocol`` is a name
-    of the policy, else a pseudonym. The two keys find the exam in a table of exams. ``orientation`` is the
+    of the policy, else a pseudonym. The keys are of accession number, study and series UID
+    alone, without the patient; the first two find the exam in a table of exams. ``orientation`` is the
     direction of a row, then of a column; ``spacing`` is between rows, then between columns. ``component``
     tells the parts of one acquisition apart (magnitude and phase, water and fat), ``stack`` the stacks of
     one file. ``padding`` is the inclusive range of stored integers that are no signal (two numbers, or
@@ -26,6 +27,7 @@ class Frame:
     patient_id: str
     accession_key: str
     study_key: str
+    series_key: str
     protocol: str
     reason: str
     location: str
@@ -44,6 +46,7 @@ class Frame:
     stack: str
     echo_number: int | None
     temporal_position: int | None
+    trigger_time: float
     acquisition_number: int | None
     instance_number: int | None
     orientation: tuple[float, ...]

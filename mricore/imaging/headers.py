@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
@@ -9,6 +11,7 @@ from mricore.imaging.acquisition import acquisition
 from mricore.imaging.attributes import integer, text
 from mricore.imaging.elements import Elements
 from mricore.imaging.files import DicomFile, NotDicomError, open_dicom
+from mricore.imaging.grids import is_grid, read_grid
 from mricore.imaging.mosaic import is_mosaic, read_mosaic
 from mricore.imaging.multiframe import Dimensions, frame_attributes, has_functional_groups
 from mricore.imaging.pixel_format import PixelFormat, padding_range, pixel_format
@@ -30,7 +33,7 @@ class FrameHeader:
     nowhere else. ``procedures`` joins the performed procedure, the request's and the coded anatomic regions;
     ``shows_face`` is what a de-identification tool said of the pixels. ``padding`` is the inclusive range of
     integers, as ``read_pixels`` returns them, that mean no signal. ``instance_number`` orders the images of a
-    series, also those of several multi-frame files.
+    series, also those of several multi-frame files. ``trigger_time`` counts from the heart's beat.
     """
 
     uri: str
@@ -60,6 +63,7 @@ class FrameHeader:
     scanning_sequence: tuple[str, ...]
     echo_number: int | None
     temporal_position: int | None
+    trigger_time: float
     stack: str
     acquisition_number: int | None
     instance_number: int | None
@@ -81,13 +85,15 @@ class FrameHeader:
 class ReadFile:
     """What the header of a file says: its images in stored order, or the reason why it is refused.
 
-    ``unplaced`` counts images without geometry beside others that have it. ``tags`` are the attributes of
+    ``unplaced`` counts images without geometry beside others that are usable, and ``unscaled`` those whose
+    slope or intercept is nonsense. ``tags`` are the attributes of
     the file, without those inside sequences; none if it is damaged or no DICOM.
     """
 
     images: tuple[FrameHeader, ...] = ()
     refused: Reason | None = None
     unplaced: int = 0
+    unscaled: int = 0
     tags: frozenset[int] = frozenset()
 
 
@@ -95,7 +101,7 @@ def read_file(stream: BinaryIO, uri: str) -> ReadFile:
     """Read the headers of all images of a file without their pixels; never raises for what a file contains.
 
     A classic file has one image, an Enhanced or Legacy Converted Enhanced one an image per frame, a mosaic
-    one per tile.
+    or grid one per tile.
 
     Raises:
         OSError: the stream itself fails.
@@ -115,37 +121,58 @@ def read_file(stream: BinaryIO, uri: str) -> ReadFile:
 
 def _images(file: DicomFile, uri: str) -> ReadFile:
     header, layout = file.header, pixel_format(file.header)
-    multiframe, number = has_functional_groups(header), integer(header, "InstanceNumber")
-    if layout.frames > 1 and not multiframe:
+    if layout.frames > 1 and not has_functional_groups(header):
         return ReadFile(refused=Reason.NO_GEOMETRY)
+    if layout.frames == 1 and is_grid(header):
+        return _grid(file, uri, layout)
+    found = _usable(_headers(file, uri, layout, frame_attributes(header, layout.frames)))
+    if layout.frames == 1 and found.images and is_mosaic(header):
+        return _mosaic(found.images[0], header)
+    return found
+
+
+def _headers(file: DicomFile, uri: str, layout: PixelFormat, frames: Iterable[Elements]) -> list[FrameHeader]:
+    """A header for the attributes of each frame or tile."""
+    header = file.header
+    multiframe, number = has_functional_groups(header), integer(header, "InstanceNumber")
     common, dimensions = _of_file(file, uri, layout), Dimensions(header)
-    images = [
+    return [
         FrameHeader(
             frame=k,
             instance_number=(number or 0) * FRAME_STEP + k if multiframe else number,
             **common,
             **acquisition(frame, dimensions),
         )
-        for k, frame in enumerate(frame_attributes(header, layout.frames))
+        for k, frame in enumerate(frames)
     ]
-    placed = [one for one in images if has_geometry(one.orientation, one.position, one.spacing)]
+
+
+def _usable(images: Sequence[FrameHeader]) -> ReadFile:
+    """The images that have intensities and geometry; the others are counted."""
+    scaled = [one for one in images if math.isfinite(one.slope)]
+    placed = [one for one in scaled if has_geometry(one.orientation, one.position, one.spacing)]
     if not placed:
-        return ReadFile(refused=Reason.NO_GEOMETRY)
-    if is_mosaic(header):
-        tiles = _tiles(placed[0], header)
-        return ReadFile(tiles) if tiles else ReadFile(refused=Reason.MOSAIC)
-    return ReadFile(tuple(placed), unplaced=len(images) - len(placed))
+        return ReadFile(refused=Reason.NO_GEOMETRY if scaled else Reason.UNREADABLE_HEADER)
+    return ReadFile(tuple(placed), unplaced=len(scaled) - len(placed), unscaled=len(images) - len(scaled))
 
 
-def _tiles(image: FrameHeader, header: Elements) -> tuple[FrameHeader, ...]:
-    """One header per tile of a mosaic; none if the tiles cannot be told."""
+def _grid(file: DicomFile, uri: str, layout: PixelFormat) -> ReadFile:
+    grid = read_grid(file.header, (layout.rows, layout.columns))
+    if grid is None:
+        return ReadFile(refused=Reason.MOSAIC)
+    return _usable(_headers(file, uri, replace(layout, rows=grid.rows, columns=grid.columns), grid.tiles))
+
+
+def _mosaic(image: FrameHeader, header: Elements) -> ReadFile:
     shape = image.rows, image.columns
     mosaic = read_mosaic(header, shape, image.orientation, image.position, image.spacing)
     if mosaic is None:
-        return ()
-    return tuple(
-        replace(image, frame=k, position=position, rows=mosaic.rows, columns=mosaic.columns)
-        for k, position in enumerate(mosaic.positions)
+        return ReadFile(refused=Reason.MOSAIC)
+    return ReadFile(
+        tuple(
+            replace(image, frame=k, position=position, rows=mosaic.rows, columns=mosaic.columns)
+            for k, position in enumerate(mosaic.positions)
+        )
     )
 
 

@@ -16,8 +16,6 @@ MAX_TILES = 1024
 _COUNT_PLACE = (0x0019, "SIEMENS MR HEADER", 0x0A, "US")
 _CSA = (0x0029, "SIEMENS CSA HEADER", 0x10)
 _COUNT, _NORMAL = "NumberOfImagesInMosaic", "SliceNormalVector"
-_GRID = (0x0065, "Image Private Header", 0x51)
-"""United Imaging's sequence of the slices that are tiled into one image."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +28,8 @@ class Mosaic:
 
 
 def is_mosaic(header: Elements) -> bool:
-    """Whether an image is made of tiles."""
-    grid = header.private(*_GRID)
-    return (
-        "MOSAIC" in words(header, "ImageType")
-        or private_number(header, *_COUNT_PLACE) > 1
-        or (grid is not None and grid in header)
-    )
+    """Whether the only image of a file is made of tiles."""
+    return "MOSAIC" in words(header, "ImageType") or private_number(header, *_COUNT_PLACE) > 1
 
 
 def read_mosaic(

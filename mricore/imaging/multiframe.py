@@ -26,6 +26,7 @@ _MACROS = tuple(
             "PixelValueTransformationSequence",
             "FrameAnatomySequence",
             "TemporalPositionSequence",
+            "CardiacSynchronizationSequence",
             "MRImageFrameTypeSequence",
             "MRTimingAndRelatedParametersSequence",
             "MREchoSequence",

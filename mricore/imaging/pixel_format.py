@@ -85,9 +85,8 @@ def pixel_format(header: Elements) -> PixelFormat:
 
 
 def number_of_frames(header: Elements) -> int:
-    """NumberOfFrames, 1 if the header does not tell."""
-    found = integer(header, "NumberOfFrames")
-    return 1 if found is None else found
+    """NumberOfFrames, 1 if the header does not tell; for some writers 0 means that."""
+    return integer(header, "NumberOfFrames") or 1
 
 
 def is_gray(header: Elements) -> bool:
@@ -100,36 +99,55 @@ def stored_integers(words: NDArray[Any], layout: PixelFormat) -> Pixels:
     """The integers of an image from its words of 8 or 16 bits, unused bits included; same shape.
 
     Signed or unsigned as the header says. A value that does not fit into the stored bits is damage, unless
-    overlays explain it. MONOCHROME1 is turned around inside the stored range, v -> low + high - v, so that a
-    larger integer is always brighter; slope and intercept then apply to the turned integers.
+    overlays explain it. Some headers place the stored bits higher than they are, which shows in the bits that
+    are used; then the lowest ones are taken. MONOCHROME1 is turned around inside the stored range,
+    v -> low + high - v, so that a larger integer is always brighter; slope and intercept then apply to the
+    turned integers.
 
     Raises:
         ValueError: a value does not fit.
     """
     wide = words.astype(np.int16 if words.dtype.kind == "i" else np.uint16)
     shift = layout.high_bit + 1 - layout.stored
-    if shift:
+    if shift and not _lies_low(wide.view(np.uint16), shift, layout):
         wide >>= np.uint8(shift)
     pattern = wide.view(np.uint16)
-    bits = np.uint16((1 << layout.stored) - 1)
-    kept = pattern & bits
-    integers: Pixels = _extended(kept, layout.stored) if layout.signed else kept
-    if not layout.overlays and not _fits(pattern, integers, bits):
+    integers = _lowest(pattern, layout)
+    if not layout.overlays and not _fits(pattern, layout):
         raise ValueError("values above the stored bits")
     if layout.inverted:
-        integers = ~integers if layout.signed else bits - integers
+        integers = ~integers if layout.signed else np.uint16(layout.limits[1]) - integers
     return integers
 
 
-def _extended(pattern: NDArray[np.uint16], stored: int) -> NDArray[np.int16]:
+def sign_extended(pattern: NDArray[np.uint16], bits: int) -> NDArray[np.int16]:
     """Signed integers from their lowest bits, of which the highest is the sign."""
-    spare = np.uint8(16 - stored)
+    spare = np.uint8(16 - bits)
     return (pattern << spare).view(np.int16) >> spare
 
 
-def _fits(pattern: NDArray[np.uint16], integers: Pixels, bits: np.uint16) -> bool:
-    """Whether unused high bits are zero, or repeat the sign."""
-    return bool(pattern.max() <= bits or ((pattern <= bits) | (pattern == integers.view(np.uint16))).all())
+def _lowest(pattern: NDArray[np.uint16], layout: PixelFormat) -> Pixels:
+    """The integers in the lowest bits, whatever stands above them."""
+    if layout.signed:
+        return sign_extended(pattern, layout.stored)
+    return pattern & np.uint16((1 << layout.stored) - 1)
+
+
+def _fits(pattern: NDArray[np.uint16], layout: PixelFormat) -> bool:
+    """Whether high bits above the stored ones are zero, or repeat the sign."""
+    bits = (1 << layout.stored) - 1
+    if pattern.max() <= bits:
+        return True
+    return bool(((pattern <= bits) | (pattern == _lowest(pattern, layout).view(np.uint16))).all())
+
+
+def _lies_low(pattern: NDArray[np.uint16], shift: int, layout: PixelFormat) -> bool:
+    """Whether the stored bits are the lowest, whatever HighBit says: those are used, and none above them.
+
+    An overlay too would be seen there.
+    """
+    below = np.uint16((1 << shift) - 1)
+    return not layout.overlays and bool((pattern & below).any()) and _fits(pattern, layout)
 
 
 def padding_range(header: Elements, layout: PixelFormat) -> tuple[int, int] | None:

@@ -21,8 +21,12 @@ class Series:
     """What selection needs of a series: ``images`` are those that nothing rules out so far.
 
     ``locations`` and ``protocols`` are what its images say, ``keys`` find its exam in a table of exams.
+    ``study`` and ``uid`` are of the UIDs alone: files of one study whose patient is not told alike belong to
+    one body all the same.
     """
 
+    study: str
+    uid: str
     series_id: str
     exam_id: str
     patient_id: str
@@ -34,6 +38,8 @@ class Series:
     def joined(self, other: Series) -> Series:
         """The same series with the images of another part of it."""
         return Series(
+            self.study,
+            self.uid,
             self.series_id,
             self.exam_id,
             self.patient_id,
@@ -58,6 +64,8 @@ def series_of(frames: Iterable[Frame]) -> list[Series]:
     found: dict[str, Series] = {}
     for frame in frames:
         one = Series(
+            frame.study_key,
+            frame.series_key,
             frame.series_id,
             frame.exam_id,
             frame.patient_id,
@@ -71,18 +79,21 @@ def series_of(frames: Iterable[Frame]) -> list[Series]:
     return list(found.values())
 
 
-def allowed_series(exam: Sequence[Series], policy: Curation) -> tuple[list[Series], Tally]:
-    """The series of one exam whose anatomy is allowed and that have images left.
+def allowed_series(study: Sequence[Series], policy: Curation) -> tuple[list[Series], Tally]:
+    """The series of one study whose anatomy is allowed and that have images left.
 
     A series is judged by all its images; beside a series that shows a face, an unknown one may too.
     """
     tally: Tally = Counter()
     excluded = set(policy.exclude_locations)
-    beside_a_face = any(series.locations & excluded for series in exam)
+    locations: dict[str, set[str]] = defaultdict(set)
+    for series in study:
+        locations[series.uid] |= series.locations
+    beside_a_face = any(found & excluded for found in locations.values())
     allowed = []
-    for series in (one for one in exam if one.images):
-        unknown = series.locations == {UNKNOWN}
-        if series.locations & excluded or (unknown and beside_a_face):
+    for series in (one for one in study if one.images):
+        unknown = locations[series.uid] == {UNKNOWN}
+        if locations[series.uid] & excluded or (unknown and beside_a_face):
             tally["series", Reason.FACIAL_ANATOMY] += 1
         elif unknown and policy.unknown_location == "exclude":
             tally["series", Reason.UNKNOWN_ANATOMY] += 1

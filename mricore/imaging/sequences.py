@@ -23,7 +23,7 @@ _NAMES = (
         "DWI",
         r"\w*DWI\w*|TRACEW|DTI\w*|\w*DIFF|DIFF?US\w*|MDDW|DWSSFSE|RESOLVE|IVIM|TENSOR|S?B(0|50|\d{3,4})|\d?BVALS?",
     ),
-    ("T2star", r"DSC|EP2D PERF|PERF\w* (BOLUS|GRE)|BOLD|FMRI"),
+    ("T2star", r"DSC|EP2D PERF|PERF\w* (BOLUS|GRE)|BOLD|F ?MRI"),
     ("DCE", r"DCE|\d*DYN(?!DIST|A ?SUITE)\w*|MULTI ?PHASE\w*|MPH|DISCO"),
     ("MRA", r"TOF|\w*MRA|MRV|(MR|CE)? ?ANGIO(GR\w*)?|TRICKS|INHANCE|QISS"),
     ("DCE", r"TWIST"),
@@ -74,6 +74,8 @@ class _Timing:
     inversion: _Range = _ANY
 
 
+_SHORTEST_BOLD = 12.0
+"""Echo time in ms from which gradient echo EPI is weighted by T2*; labelled perfusion keeps below it."""
 _TIMINGS: dict[str, tuple[_Timing, ...]] = {
     "T1": (
         _Timing("SE", echo=(0, 40), repetition=(0, 1500)),
@@ -85,7 +87,7 @@ _TIMINGS: dict[str, tuple[_Timing, ...]] = {
     "STIR": (_Timing("SE", inversion=(80, 350)),),
     "FLAIR": (_Timing("SE", echo=(50, 1000), inversion=(1500, 4000)),),
     "DWI": (_Timing("EP", echo=(35, 200)), _Timing("SE", echo=(35, 200))),
-    "T2star": (_Timing("GR", echo=(7, 100)), _Timing("EP", echo=(15, 100))),
+    "T2star": (_Timing("GR", echo=(7, 100)), _Timing("EP", echo=(_SHORTEST_BOLD, 100))),
     "DCE": (_Timing("GR", echo=(0, 15)),),
     "MRA": (_Timing("GR", echo=(0, 15)),),
     "bSSFP": (_Timing("GR", echo=(0, 15), repetition=(0, 150)),),
@@ -119,7 +121,7 @@ VENDOR_EVIDENCES: tuple[str, ...] = (*(name for name, _ in _MAKER_SOURCES), _NOT
 
 def sequence_type(header: FrameHeader) -> Finding:
     """The sequence by diffusion weighting, else by its name, else by its timing; "unknown" if none tells."""
-    if header.b_value > 0 or (header.b_value == 0 and "EP" in header.scanning_sequence):
+    if header.b_value > 0 or _is_unweighted_diffusion(header):
         return Finding("DWI", _DIFFUSION)
     names, attribute = _named(header)
     measured = _measured(header)
@@ -129,6 +131,18 @@ def sequence_type(header: FrameHeader) -> Finding:
     if agrees is False and measured in names:
         return Finding(measured, attribute + _AGREES)
     return Finding(names[0], attribute + {True: _AGREES, False: _AGAINST, None: ""}[agrees])
+
+
+def _is_unweighted_diffusion(header: FrameHeader) -> bool:
+    """Whether b = 0 comes from a diffusion scan: GE and Philips write it on images of any kind.
+
+    Diffusion is spin echo EPI, which some scanners call GR all the same; ImageType then tells.
+    """
+    technique = header.scanning_sequence
+    planar = "EP" in technique and ("GR" not in technique or "DIFFUSION" in header.image_type)
+    named = names_in(header.series_description or header.protocol_name)[:1]
+    unopposed = named in ((), ("DWI",)) and _timing_agrees(header, "DWI") is not False
+    return header.b_value == 0 and planar and unopposed
 
 
 def vendor(header: FrameHeader) -> Finding:
@@ -206,7 +220,8 @@ def _measured(header: FrameHeader) -> str:
     if math.isnan(header.echo_time) or math.isnan(header.repetition_time):
         return UNKNOWN
     if "GR" in header.scanning_sequence and "SE" not in header.scanning_sequence:
-        return "T2star" if header.echo_time >= 15 else "GRE"
+        weighted = _SHORTEST_BOLD if "EP" in header.scanning_sequence else 15
+        return "T2star" if header.echo_time >= weighted else "GRE"
     return _measured_spin_echo(header.repetition_time, header.echo_time)
 
 

@@ -28,6 +28,7 @@ _TREATMENTS = {
     "MediaStorageSOPClassUID Modality",
     NUMBER: "MagneticFieldStrength RepetitionTime EchoTime EffectiveEchoTime EchoNumbers InversionTime "
     "InversionTimes FlipAngle DiffusionBValue TemporalPositionIdentifier TemporalPositionIndex "
+    "TriggerTime NominalCardiacTriggerDelayTime CardiacSynchronizationSequence "
     "AcquisitionNumber FrameAcquisitionNumber InstanceNumber DimensionIndexPointer DimensionIndexValues "
     "DimensionIndexSequence ImageOrientationPatient ImagePositionPatient PixelSpacing SliceThickness "
     "SpacingBetweenSlices RescaleSlope RescaleIntercept PixelPaddingValue PixelPaddingRangeLimit "

@@ -77,8 +77,8 @@ EXPLANATIONS: dict[str, Explanation] = {
         "too few slices for a volume", "Lower curation.min_slices, or complete the export."
     ),
     Reason.DUPLICATE_POSITION: Explanation(
-        "several slices at one position, not separable",
-        "Complete the export; an aborted dynamic scan stays out.",
+        "several slices at one position, not separable, or a part of a repeat",
+        "Complete the export; an aborted pass stays out.",
     ),
     Reason.GAP: Explanation(
         "slices missing between others", "Complete the export, or raise curation.spacing_tolerance."

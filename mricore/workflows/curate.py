@@ -60,6 +60,7 @@ def curate_job(request: CurationRequest) -> Manifest:
     job = Job(source, destination, policy, key, table)
     manifest = known_dataset(job)
     if manifest is None:
+        destination.require_writable()
         with ray_session():
             manifest = curate(job)
         write_data_card(destination, manifest)

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from records import slice_record
 
+from mricore.config.schema import Curation
 from mricore.data import codec
 from mricore.data.collect import collect, plan_buckets
 from mricore.data.parts import WORK, PartWriter, bucket_of, read_batch
 from mricore.data.shards import read_rows, row_of
 from mricore.data.storage import place
+from mricore.errors import UserError
 
 BUCKETS = 4
 
@@ -38,10 +40,9 @@ def parts_of(dataset, rows, name="part", split=1):
 
 
 def shuffled(dataset, parts, dropped=(), per_shard=10, first=0):
+    policy = Curation(slices_per_shard=per_shard, slices_per_row_group=4)
     shards = [
-        shard
-        for bucket in plan_buckets(parts, dropped, first, per_shard)
-        for shard in collect(dataset, bucket, 4)
+        shard for bucket in plan_buckets(parts, dropped, first, policy) for shard in collect(dataset, bucket)
     ]
     ids = [
         record.slice_id
@@ -76,7 +77,8 @@ def test_shards_hold_all_slices_once_in_the_order_of_their_random_numbers(datase
     shards, ids = shuffled(dataset, parts)
     everything = sorted((row for some in rows for row in some), key=lambda row: row["order"])
     assert ids == [row["slice_id"] for row in everything]
-    assert [shard.path for shard in shards] == [f"shards/{k:06d}.parquet" for k in range(len(shards))]
+    numbers = [shard.path.split("-")[0] for shard in shards]
+    assert numbers == [f"shards/{k:06d}" for k in range(len(shards))]
     sizes = [sum(shard.row_groups) for shard in shards]
     assert max(sizes) <= 10
     assert min(sizes) >= 5
@@ -88,7 +90,7 @@ def test_the_same_slices_in_other_parts_give_the_same_shards(dataset, tmp_path):
     other = place(str(tmp_path / "other"))
     parts = [part for k in range(4) for part in parts_of(other, rows[k::4][::-1], f"p{k}")]
     again, _ = shuffled(other, parts)
-    assert one == again
+    assert [shard.sha256 for shard in one] == [shard.sha256 for shard in again]
 
 
 def test_dropped_slices_are_left_out_and_shards_shrink(dataset):
@@ -125,4 +127,25 @@ def test_a_bucket_that_was_collected_is_remembered(dataset):
 
 def test_new_shards_follow_those_that_are_there(dataset):
     shards, _ = shuffled(dataset, parts_of(dataset, list(rows_of(12))), first=7)
-    assert shards[0].path == "shards/000007.parquet"
+    assert shards[0].path.startswith("shards/000007-")
+
+
+def test_shards_of_other_slices_have_other_names(dataset):
+    """A number alone could stand for what another, unfinished curation wrote."""
+    one, _ = shuffled(dataset, parts_of(dataset, list(rows_of(12)), "one"))
+    other, _ = shuffled(dataset, parts_of(dataset, list(rows_of(12, seed=1)), "other"))
+    assert not {shard.path for shard in one} & {shard.path for shard in other}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("damage", ["flipped", "cut"])
+def test_a_damaged_part_is_told_and_never_stored(dataset, damage):
+    (part,) = parts_of(dataset, list(rows_of(12)))
+    content = bytearray(dataset.read_bytes(part.path))
+    if damage == "cut":
+        content = content[: len(content) // 2]
+    else:
+        content[len(content) // 2] ^= 16
+    dataset.write_bytes(part.path, bytes(content))
+    with pytest.raises(UserError, match="unfinished work"):
+        shuffled(dataset, [part])

@@ -72,6 +72,19 @@ def test_the_part_that_kills_its_process_is_left_out_and_the_others_are_done(ray
 
 
 @pytest.mark.faults
+def test_a_process_that_dies_once_costs_nothing(ray_cluster, tmp_path):
+    """Memory was short, or a node went away: no part is to blame."""
+
+    def do(item, skipped):
+        if not (tmp_path / "died").exists():
+            (tmp_path / "died").touch()
+            os.abort()
+        return sorted(skipped)
+
+    assert results(Work(do=do, parts=lambda item: item, probe=lambda _: None), [["a", "b"]]) == [[]]
+
+
+@pytest.mark.faults
 def test_work_that_kills_its_process_whatever_is_left_out_is_a_fault(ray_cluster):
     with pytest.raises(RuntimeError, match="WorkerCrashedError"):
         results(Work(do=lambda _item, _skipped: os.abort()), [1])

@@ -16,6 +16,7 @@ def frame(**changes):
         "patient_id": "patient",
         "accession_key": "",
         "study_key": "study key",
+        "series_key": "",
         "protocol": "knee",
         "reason": "",
         "location": "knee",
@@ -34,6 +35,7 @@ def frame(**changes):
         "stack": "",
         "echo_number": None,
         "temporal_position": None,
+        "trigger_time": math.nan,
         "acquisition_number": 1,
         "instance_number": 1,
         "orientation": (1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
@@ -45,4 +47,5 @@ def frame(**changes):
         "intercept": 0.0,
         "padding": (),
     }
-    return Frame(**{**fields, **changes})
+    made = {**fields, **changes}
+    return Frame(**{**made, "series_key": made["series_key"] or made["series_id"]})

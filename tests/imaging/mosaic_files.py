@@ -1,10 +1,11 @@
-"""Siemens mosaics as DICOM datasets, with the private header that tells their tiles."""
+"""Mosaics and grids as DICOM datasets, with the private attributes that tell their tiles."""
 
 import math
 import struct
 
 import numpy as np
 from dicom_files import dataset
+from pydicom.dataset import Dataset
 
 
 def tiled(volume):
@@ -16,6 +17,24 @@ def tiled(volume):
         row, column = divmod(k, side)
         image[row * rows : (row + 1) * rows, column * columns : (column + 1) * columns] = tile
     return image
+
+
+def grid(volume, positions, count=None, creator="Image Private Header", **attributes):
+    """United Imaging's grid of slices (slice, row, column): a position (mm) for each, none for the image."""
+    across = math.ceil(math.sqrt(len(volume)))
+    rows = math.ceil(len(volume) / across) * volume.shape[1]
+    image = dataset(tiled(volume)[:rows], **{"ImagePositionPatient": None, **attributes})
+    block = image.private_block(0x0065, creator, create=True)
+    block.add_new(0x50, "DS", str(len(volume) if count is None else count))
+    block.add_new(0x51, "SQ", [_placed(position) for position in positions])
+    return image
+
+
+def _placed(position):
+    tile = Dataset()
+    if position is not None:
+        tile.ImagePositionPatient = list(position)
+    return tile
 
 
 def mosaic(volume, count=None, csa=None, **attributes):

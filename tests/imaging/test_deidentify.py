@@ -101,7 +101,7 @@ def test_every_text_of_the_index_is_a_pseudonym_or_a_word_of_a_closed_list():
     words = {"knee", "BodyPartExamined", "T1", "SeriesDescription+timing", "siemens", "Manufacturer", "M", ""}
     hidden = [name for name, value in texts.items() if value not in words]
     ids = ["slice_id", "series_id", "exam_id", "patient_id"]
-    assert hidden == [*ids, "accession_key", "study_key", "protocol", "stack"]
+    assert hidden == [*ids, "accession_key", "study_key", "series_key", "protocol", "stack"]
     for name in hidden:
         int(texts[name], 16)
 
@@ -158,6 +158,11 @@ def test_patients_whose_files_share_uids_are_not_merged():
     one, other = (kept(mr_header(PatientID=name, SOPInstanceUID="1.5")) for name in ("a", "b"))
     for name in ("slice_id", "series_id", "exam_id", "patient_id"):
         assert getattr(one, name) != getattr(other, name)
+
+
+def test_a_date_does_not_pass_as_a_count():
+    assert kept(mr_header(AcquisitionNumber=12)).acquisition_number == 12
+    assert kept(mr_header(AcquisitionNumber=19471103)).acquisition_number is None
 
 
 def test_frames_of_one_file_are_slices_of_their_own():

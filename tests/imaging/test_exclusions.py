@@ -4,7 +4,8 @@ import math
 from dataclasses import replace
 
 import pytest
-from dicom_files import mr_header, ramp
+from dicom_files import frames_of, header_of, mr_header, ramp, to_bytes
+from enhanced_files import enhanced, stack
 
 from mricore.config.schema import Curation
 from mricore.imaging.exclusions import frame_reason
@@ -124,10 +125,67 @@ def test_an_acquisition_is_not_left_out_for_a_word_of_its_name(name):
     assert by_name(name) is None
 
 
-def test_diffusion_images_in_a_series_named_after_its_map_are_kept():
-    original, derived = ("ORIGINAL", "PRIMARY", "OTHER"), ("DERIVED", "SECONDARY", "OTHER")
+ORIGINAL, DERIVED = ("ORIGINAL", "PRIMARY", "OTHER"), ("DERIVED", "SECONDARY", "OTHER")
+SCANS_WITH_MAPS = ["DWI_ADC", "ep2d_diff_ADC", "DTI dADC", "ADC b-values: DWI"]
+
+
+@pytest.mark.parametrize("name", SCANS_WITH_MAPS)
+def test_diffusion_images_in_a_series_named_after_its_map_are_kept(name):
     for b_value in (0.0, 800.0):
-        assert by_name("DWI_ADC", b_value=b_value, image_type=original) is None
-    assert by_name("DWI_ADC", b_value=math.nan, image_type=original) is Reason.DERIVED
-    assert by_name("DWI_ADC", b_value=0.0, image_type=derived) is Reason.DERIVED
-    assert by_name("DWI", b_value=0.0, image_type=("ORIGINAL", "PRIMARY", "ADC")) is Reason.DERIVED
+        assert by_name(name, b_value=b_value, image_type=ORIGINAL) is None
+        assert by_name(name, b_value=b_value, image_type=DERIVED) is Reason.DERIVED
+        assert by_name(name, b_value=b_value, image_type=("ORIGINAL", "PRIMARY", "ADC")) is Reason.DERIVED
+    assert by_name(name, b_value=math.nan, image_type=ORIGINAL) is Reason.DERIVED
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Ax T1 SUB", "Subtraction MIP", "ADC (10^-6 mm/s)", "FSPGR MPR", "(15410/3/1)-(15410/2/1)"),
+        *("Apparent Diffusion Coefficient (mm2/s)", "DWI TRACE: from S4: bVals=0", "MIP DWI", "DWI ADC MPR"),
+    ],
+)
+def test_a_b_value_of_zero_does_not_make_a_computed_series_an_acquisition(name):
+    assert by_name(name, b_value=0.0, image_type=ORIGINAL) is Reason.DERIVED
+    assert by_name(name, b_value=50.0, image_type=ORIGINAL) is None
+
+
+@pytest.mark.real_data
+def test_a_computed_series_of_a_scanner_that_always_writes_a_b_value_is_known(real_data):
+    path = min((real_data / "dicom_edge_cases" / "mr_phantom_ge").iterdir())
+    header = header_of(path.read_bytes())
+    assert (header.image_type[0], header.b_value) == ("ORIGINAL", 0.0)
+    assert frame_reason(replace(header, series_description="Ax T1"), POLICY) is not Reason.DERIVED
+    assert frame_reason(replace(header, series_description="Ax T1 SUB"), POLICY) is Reason.DERIVED
+
+
+CONTRASTS = """
+    ADDITION | DIFFERENCE | DIVISION | MAXIMUM | MEAN | MEDIAN | MINIMUM | MULTIPLICATION | QUANTITY
+    RESAMPLED | STD_DEVIATION | SUBTRACTION
+"""
+"""What the standard calls computed pixels in the fourth value of an Enhanced object's FrameType."""
+
+
+@pytest.mark.parametrize("contrast", names(CONTRASTS))
+def test_a_derived_frame_is_computed_as_its_contrast_says(contrast):
+    assert reason_of_frame("DERIVED", "PRIMARY", "T1", contrast) is Reason.DERIVED
+    assert reason_of_frame("DERIVED", "PRIMARY", contrast, "NONE") is Reason.DERIVED
+
+
+@pytest.mark.parametrize("flavor", ["MAX_IP", "MIN_IP"])
+def test_a_projection_is_computed_whatever_the_first_value_says(flavor):
+    for first in ("ORIGINAL", "DERIVED"):
+        assert reason_of_frame(first, "PRIMARY", flavor, "NONE") is Reason.DERIVED
+
+
+@pytest.mark.parametrize("frame_type", ["DERIVED T1 NONE", "MIXED T1 MEAN", "ORIGINAL T1 ADDITION"])
+def test_a_frame_that_need_not_be_computed_passes(frame_type):
+    first, flavor, contrast = frame_type.split()
+    assert reason_of_frame(first, "PRIMARY", flavor, contrast) is None
+
+
+def reason_of_frame(*frame_type):
+    """What is said against the frames of an Enhanced object of a type."""
+    image = enhanced(stack(1, 64, 64), ImageType=list(frame_type))
+    (header,) = frames_of(to_bytes(image))
+    return frame_reason(header, POLICY)

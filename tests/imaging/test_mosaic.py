@@ -5,7 +5,6 @@ import pytest
 from dicom_files import frames_of, mr_bytes, pixels_of, to_bytes
 from enhanced_files import stack
 from mosaic_files import csa_header, mosaic
-from pydicom.dataset import Dataset
 
 from mricore.records import Reason
 
@@ -110,14 +109,6 @@ def test_a_mosaic_whose_tiles_cannot_be_told_is_refused(case):
 
 def test_a_mosaic_without_geometry_is_refused_for_that():
     assert frames_of(to_bytes(oblique(ImagePositionPatient=None))) is Reason.NO_GEOMETRY
-
-
-def test_the_grid_of_another_maker_is_refused():
-    image = oblique(count=None, ImageType=["ORIGINAL", "PRIMARY", "M"])
-    block = image.private_block(0x0065, "Image Private Header", create=True)
-    assert len(frames_of(to_bytes(image))) == 1
-    block.add_new(0x51, "SQ", [Dataset()])
-    assert frames_of(to_bytes(image)) is Reason.MOSAIC
 
 
 def test_an_ordinary_siemens_image_is_no_mosaic():

@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 import pytest
-from dicom_files import AXIAL, CORONAL, frames_of, header_of, mr_header, pixels_of, to_bytes
+from dicom_files import AXIAL, CORONAL, frames_of, header_of, mr_header, pixels_of, stream, to_bytes
 from enhanced_files import LEGACY_CONVERTED_MR, at, axial, enhanced, item, stack, with_undefined_lengths
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -14,6 +14,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from mricore.imaging.headers import read_file
 from mricore.records import Reason
 
 PLAIN = [
@@ -113,6 +114,11 @@ TIMING = {"MRTimingAndRelatedParametersSequence": {"RepetitionTime": 2500, "Flip
         ({"MRModifierSequence": {"InversionTimes": [150.0, 900.0]}}, "inversion_time", 150.0),
         ({"MRDiffusionSequence": {"DiffusionBValue": 800.0}}, "b_value", 800.0),
         ({"FrameContentSequence": {"TemporalPositionIndex": 5}}, "temporal_position", 5),
+        (
+            {"CardiacSynchronizationSequence": {"NominalCardiacTriggerDelayTime": 120.5}},
+            "trigger_time",
+            120.5,
+        ),
         ({"FrameContentSequence": {"FrameAcquisitionNumber": 6}}, "acquisition_number", 6),
         ({"FrameContentSequence": {"StackID": "2"}}, "stack", "2"),
         ({"PixelValueTransformationSequence": {"RescaleSlope": 4.5, "RescaleIntercept": -3}}, "slope", 4.5),
@@ -231,6 +237,24 @@ def test_frames_without_geometry_are_left_out():
     assert np.array_equal(pixels_of(content, [header.frame for header in headers]), stack()[[0, 2]])
 
 
+NO_SLOPE = {"PixelValueTransformationSequence": {"RescaleSlope": 0, "RescaleIntercept": 0}}
+
+
+def test_a_frame_whose_intensities_are_lost_costs_no_other():
+    frames = [at(0, 0, 0), at(0, 0, 3, **NO_SLOPE), {}, NO_SLOPE]
+    found = read_file(stream(enhanced(per_frame=frames)), "file")
+    assert ([header.frame for header in found.images], found.refused) == ([0], None)
+    assert (found.unplaced, found.unscaled) == (1, 2)
+
+
+def test_frames_are_no_mosaics_whatever_their_type_says():
+    """As some converters leave it; the frames have places of their own."""
+    headers = frames_of(to_bytes(enhanced(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])))
+    assert [(header.frame, header.rows, header.position[2]) for header in headers] == [
+        (k, 48, 3.0 * k) for k in range(4)
+    ]
+
+
 REFUSED = {
     "no frame with geometry": (Reason.NO_GEOMETRY, lambda: enhanced(per_frame=[{}] * 4)),
     "too few functional groups": (Reason.UNREADABLE_HEADER, lambda: enhanced(per_frame=[at(0, 0, 0)] * 3)),
@@ -241,9 +265,11 @@ REFUSED = {
     ),
     "a rescale slope of zero": (
         Reason.UNREADABLE_HEADER,
-        lambda: enhanced(
-            shared=axial(PixelValueTransformationSequence={"RescaleSlope": 0, "RescaleIntercept": 0})
-        ),
+        lambda: enhanced(shared=axial(**NO_SLOPE)),
+    ),
+    "a rescale slope of zero wherever there is geometry": (
+        Reason.NO_GEOMETRY,
+        lambda: enhanced(per_frame=[at(0, 0, 0, **NO_SLOPE), {}, {}, {}]),
     ),
     "burned in": (Reason.BURNED_IN_ANNOTATION, lambda: enhanced(BurnedInAnnotation="YES")),
     "from a workstation": (Reason.SCREENSHOT, lambda: enhanced(ConversionType="WSD")),
@@ -265,7 +291,10 @@ def test_missing_values_are_missing():
     header = shared_by_two()
     assert all(
         math.isnan(getattr(header, name))
-        for name in ("echo_time", "repetition_time", "inversion_time", "flip_angle", "b_value")
+        for name in (
+            *("echo_time", "repetition_time", "inversion_time", "trigger_time"),
+            *("flip_angle", "b_value"),
+        )
     )
     assert (header.temporal_position, header.stack, header.coil, header.procedures) == (None, "", "", "")
     assert (header.slope, header.intercept) == (1.0, 0.0)

@@ -5,12 +5,15 @@ import io
 import pickle
 from pathlib import Path
 
+import jpeg_ls
 import numpy as np
+import pydicom
 import pytest
 from compressed_files import codestream, compress_frames, compressed, encapsulated
 from dicom_files import dataset, image_of, pixels_of, ramp, to_bytes
 from enhanced_files import enhanced, stack
 from mosaic_files import mosaic
+from openjpeg.utils import encode_array
 from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -85,6 +88,39 @@ def test_lossy_jpeg_of_twelve_bits():
     assert np.abs(found - pixels).mean() < 40 and np.corrcoef(found.ravel(), pixels.ravel())[0, 1] > 0.99
 
 
+def jpeg2000_of(pixels, bits):
+    return bytes(encode_array(pixels, bits_stored=bits, photometric_interpretation=2, use_mct=False))
+
+
+def pattern(pixels, bits):
+    """Signed integers as the unsigned ones of so many bits."""
+    return pixels.view(np.uint16) & np.uint16((1 << bits) - 1)
+
+
+FEWER_BITS = {
+    "signed JPEG 2000": (JPEG2000Lossless, jpeg2000_of),
+    "unsigned JPEG 2000": (JPEG2000Lossless, lambda pixels, bits: jpeg2000_of(pattern(pixels, bits), bits)),
+    "JPEG-LS": (JPEGLSLossless, lambda pixels, bits: jpeg_ls.encode(pattern(pixels, bits)).tobytes()),
+}
+
+
+@pytest.mark.parametrize("form", FEWER_BITS)
+@pytest.mark.parametrize(("bits", "stored"), [(12, 12), (12, 16), (14, 16), (14, 15)])
+def test_the_sign_of_a_codestream_with_fewer_bits_than_are_stored(form, bits, stored):
+    """The highest bit of the codestream is the sign, as for pydicom."""
+    syntax, encode = FEWER_BITS[form]
+    pixels = texture(np.int16, bits)
+    content = to_bytes(encapsulated(dataset(pixels, bits=stored), [encode(pixels, bits)], syntax))
+    assert np.array_equal(image_of(content), pixels)
+    assert np.array_equal(pydicom.dcmread(io.BytesIO(content)).pixel_array, pixels)
+
+
+def test_an_unsigned_codestream_with_fewer_bits_stays_unsigned():
+    pixels = texture()
+    image = encapsulated(dataset(pixels, bits=16), [jpeg2000_of(pixels, 12)], JPEG2000Lossless)
+    assert np.array_equal(image_of(to_bytes(image)), pixels)
+
+
 @pytest.mark.parametrize("name", ["JPGExtended.dcm", "JPEG-lossy.dcm"])
 def test_twelve_bit_jpeg_of_pydicom(name):
     """The two pixels that pydicom's own tests look at."""
@@ -120,6 +156,25 @@ def test_stored_bits_at_the_top_of_the_word():
     pixels = ramp()
     image = dataset(pixels, PixelData=(pixels << 4 | 0b1010).tobytes(), HighBit=15)
     assert np.array_equal(image_of(to_bytes(image)), pixels)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
+def test_a_wrong_high_bit_costs_no_bits(dtype, syntax):
+    """The lowest bits are used and none above them, so they are what is stored."""
+    pixels = texture(dtype, 12)
+    image = dataset(pixels) if syntax == ExplicitVRLittleEndian else compressed(pixels, syntax)
+    image.HighBit = 15
+    assert np.array_equal(image_of(to_bytes(image)), pixels)
+
+
+def test_with_an_overlay_the_high_bit_counts():
+    """What stands in the low bits of an image without signal may be graphics."""
+    graphics = np.zeros((64, 80), np.uint16)
+    graphics[10:20] = 0b0101
+    image = dataset(graphics, HighBit=15)
+    image.add_new(0x60000102, "US", 0)  # overlay bit position
+    assert not image_of(to_bytes(image)).any()
 
 
 @pytest.mark.parametrize(

@@ -201,8 +201,51 @@ def test_a_gradient_echo_by_name_is_weighted_as_its_timing_says():
 def test_diffusion_weighting_comes_before_any_name():
     weighted = sequence_type(replace(NAMELESS, b_value=800.0, series_description="t1_se"))
     assert (weighted.value, weighted.evidence) == ("DWI", "DiffusionBValue")
-    assert sequence(b_value=0.0, scanning_sequence=("EP", "SE"), series_description="t1_se") == "DWI"
-    assert sequence(b_value=0.0, series_description="t1_se") == "T1"
+
+
+EPI, GRADIENT_EPI, GRASE = ("EP", "SE"), ("EP", "GR"), ("GR", "SE", "EP")
+
+
+@pytest.mark.parametrize(
+    ("technique", "echo", "texts"),
+    [
+        (EPI, 75.0, {}),
+        (EPI, 75.0, {"series_description": "Ax DWI TENSOR"}),
+        (EPI, 75.0, {"series_description": "series 4", "protocol_name": "breast dyn"}),
+        (EPI, math.nan, {}),
+        (PLANAR, 93.0, {}),
+        (GRADIENT_EPI, 68.0, {"image_type": ("ORIGINAL", "PRIMARY", "DIFFUSION", "NONE")}),
+    ],
+)
+def test_a_b_value_of_zero_tells_diffusion_where_nothing_speaks_against_it(technique, echo, texts):
+    changes = {"scanning_sequence": technique, "echo_time": echo, "repetition_time": 4000.0, **texts}
+    found = sequence_type(replace(NAMELESS, b_value=0.0, **changes))
+    assert (found.value, found.evidence) == ("DWI", "DiffusionBValue")
+
+
+@pytest.mark.parametrize(
+    ("name", "technique", "repetition", "echo", "expected"),
+    [
+        ("Ax fMRI HB8 72sl", GRADIENT_EPI, 1000, 30, ("T2star", "SeriesDescription+timing")),
+        ("fMRI Multiphase", GRADIENT_EPI, 1000, 35, ("T2star", "SeriesDescription+timing")),
+        ("Axial EPI-FMRI", GRADIENT_EPI, 5000, 30, ("T2star", "SeriesDescription+timing")),
+        ("BOLD se", EPI, 2000, 70, ("T2star", "SeriesDescription+timing")),
+        ("DSC", GRADIENT_EPI, 1500, 40, ("T2star", "SeriesDescription+timing")),
+        ("epiRT", GRADIENT_EPI, 2000, 14.8, ("T2star", "timing")),
+        ("Ax PERFUSION", GRADIENT_EPI, 1500, 40, ("T2star", "timing")),
+        ("asl 2d", GRADIENT_EPI, 4800, 11, ("GRE", "timing")),
+        ("3DpCASL", GRASE, 4250, 9, ("PD", "timing")),
+        ("", EPI, 4000, 12, ("PD", "timing")),
+        ("flair epi", EPI, 9000, 100, ("FLAIR", "SeriesDescription-against-timing")),
+        ("t1_se", SPIN, 500, 10, ("T1", "SeriesDescription+timing")),
+        ("dti_ax", SPIN, 4571, 61, ("DWI", "SeriesDescription+timing")),
+        ("DWI", GRADIENT_EPI, 3500, 68, ("DWI", "SeriesDescription+timing")),
+    ],
+)
+def test_a_b_value_of_zero_gives_way_to_name_and_timing(name, technique, repetition, echo, expected):
+    header = replace(NAMELESS, b_value=0.0, series_description=name, scanning_sequence=technique)
+    found = sequence_type(replace(header, repetition_time=float(repetition), echo_time=float(echo)))
+    assert (found.value, found.evidence) == expected
 
 
 @pytest.mark.parametrize(

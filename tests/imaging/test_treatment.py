@@ -9,7 +9,19 @@ from pydicom.datadict import tag_for_keyword
 from mricore.imaging.treatment import PRIVATE, REMOVED, UNKNOWN, attribute_names, tag_of, treatment
 
 IMAGING = Path(__file__).parents[2] / "mricore" / "imaging"
-READERS = ("headers", "acquisition", "refusals", "pixel_format", "multiframe", "mosaic", "files", "elements")
+READERS = (
+    *(
+        "headers",
+        "acquisition",
+        "refusals",
+        "pixel_format",
+        "multiframe",
+        "mosaic",
+        "grids",
+        "files",
+        "elements",
+    ),
+)
 
 
 def keywords_read():

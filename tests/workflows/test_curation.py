@@ -159,13 +159,33 @@ def test_an_outage_of_the_source_is_no_reject(curated, tmp_path, when):
 def test_what_an_interrupted_curation_left_is_removed(curated, tmp_path):
     """Files of another policy may hold what this one leaves out."""
     folder, _, manifest = curated
-    stale = [tmp_path / name for name in ("shards/000999.parquet", "work/x.arrow", "ledger/y", "index/z")]
-    for path in stale:
-        path.parent.mkdir()
+    key = "0123456789abcdef" * 2
+    names = ("shards/000999-01234567", f"index/{key}", f"ledger/{key}", f"ledger/dropped-{key}")
+    stale = [tmp_path / f"{name}.parquet" for name in names] + [tmp_path / f"work/{key}-0.arrow"]
+    for path in [*stale, tmp_path / "shards/.x.tmp"]:
+        path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"faces")
     assert made(place(str(folder / "dicom")), place(str(tmp_path))).digest == manifest.digest
     assert not any(path.exists() for path in stale)
     assert not (tmp_path / "work").exists()
+
+
+def test_files_of_others_in_the_destination_are_left_alone(curated, tmp_path):
+    """A user's own folder may be called work, too; also if nothing could be curated."""
+    folder, _, _ = curated
+    own = [tmp_path / name for name in ("work/thesis.doc", "index/cards.txt", "shards/of/glass.parquet")]
+    for path in own:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"mine")
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "letter").write_bytes(b"x")
+    for source in (folder / "dicom", tmp_path.parent / "empty"):
+        source.mkdir(exist_ok=True)
+    (tmp_path.parent / "empty" / "letter").write_text("x")
+    with pytest.raises(UserError, match="no usable"):
+        made(place(str(tmp_path.parent / "empty")), place(str(tmp_path)))
+    made(place(str(folder / "dicom")), place(str(tmp_path)))
+    assert all(path.read_bytes() == b"mine" for path in own)
 
 
 def test_a_destination_that_is_a_file_is_told_before_any_file_is_read(curated, tmp_path):

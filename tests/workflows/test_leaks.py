@@ -1,8 +1,11 @@
 """Identifiers planted in every place that DICOM allows come out nowhere: files, output, logs, errors."""
 
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,31 +36,35 @@ def test_the_search_finds_what_is_planted(archive):
     assert found == set(PLANTED) - {"FILENAMESECRET"}  # which only names of files have
 
 
-def test_no_planted_identifier_comes_out_of_a_curation(archive, short_folder):
-    (short_folder / "work").mkdir()
-    target = short_folder / "out"
-    table = short_folder / "table.csv"
+@pytest.fixture(scope="module")
+def curated(archive):
+    """A folder with all that two curations wrote, and all that they said."""
+    folder = Path(tempfile.mkdtemp(prefix="m"))  # Ray's sockets need a short path
+    (folder / "work").mkdir()
+    table = folder / "table.csv"
     table.write_text("accession;report type\nACC5550123;MR knee of ZORBLATT\n")
-    said = output_of(curation(archive, target), short_folder / "work", environment(short_folder))
-    said += output_of(
-        curation(archive, short_folder / "listed", "--exams", table),
-        *(short_folder / "work", environment(short_folder)),
-    )
+    plain = curation(archive, folder / "out")
+    listed = curation(archive, folder / "listed", "--exams", table)
+    settings = environment(folder)
+    yield folder, b"".join(output_of(command, folder / "work", settings) for command in (plain, listed))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_no_planted_identifier_comes_out_of_a_curation(curated):
+    folder, said = curated
     assert planted_in(said) == []
-    folders = [short_folder / name for name in ("out", "listed", "work", "ray", ".mricore")]
+    folders = [folder / name for name in ("out", "listed", "work", "ray", ".mricore")]
     written = {str(path): path.read_bytes() for path in all_files(*folders)}
     leaks = {name: found for name, content in written.items() if (found := planted_in(content))}
     assert leaks == {}
     assert planted_in("\n".join(written).encode()) == []
-    kinds = {name.rsplit("/", 2)[-2] for name in written if name.startswith(str(target))}
+    kinds = {name.rsplit("/", 2)[-2] for name in written if name.startswith(str(folder / "out"))}
     assert kinds >= {"shards", "ledger", "index", "out"}
 
 
-def test_the_planted_archive_was_really_curated_and_overlays_are_gone(archive, short_folder):
+def test_the_planted_archive_was_really_curated_and_overlays_are_gone(curated):
     """Else nothing could leak; bits above the stored ones held a pattern."""
-    (short_folder / "work").mkdir()
-    output_of(curation(archive, short_folder / "out"), short_folder / "work", environment(short_folder))
-    dataset = place(str(short_folder / "out"))
+    dataset = place(str(curated[0] / "out"))
     manifest = read_manifest(dataset)
     records = sample_slices(dataset, manifest, manifest.counts["slices"], 0)
     assert manifest.counts["slices"] > 100
