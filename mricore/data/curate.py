@@ -53,7 +53,7 @@ def known_dataset(job: Job) -> Manifest | None:
     keys = [chunk.key for chunk in job.chunks()]
     if job.fingerprint(keys) not in {round_.source_fingerprint for round_ in manifest.rounds}:
         return None
-    if job.destination.exists(WORK):  # a process was killed after it had written the manifest
+    if job.destination.names(WORK):  # a process was killed after it had written the manifest
         sweep(job.destination, manifest, keys)
     return manifest
 

@@ -98,12 +98,10 @@ def remove_ours(dataset: Place, wanted: Collection[str] = ()) -> None:
     Other files may lie in a folder of the same name; they are not ours to remove.
     """
     for folder in (SHARDS, LEDGER, INDEX, WORK):
-        if dataset.exists(folder):
-            for file in Place(dataset.joined(folder)).files():
-                path = f"{folder}/{file.path}"
-                if path not in wanted and _OURS.fullmatch(path):
-                    dataset.remove(path)
-            dataset.remove_empty(folder)
+        for path in dataset.names(folder):
+            if path not in wanted and _OURS.fullmatch(path):
+                dataset.remove(path)
+        dataset.remove_empty(folder)
 
 
 def _without(counts: dict[str, int], name: str) -> dict[str, int]:

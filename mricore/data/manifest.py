@@ -66,8 +66,11 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the shards' names, sizes and digests: two datasets with it have the same slices."""
-        text = json.dumps([asdict(shard) for shard in self.shards], sort_keys=True)
+        """SHA-256 over the shards' digests: two datasets with it have the same slices in the same order.
+
+        Names of shards do not count, as they tell from which files of an archive their slices came.
+        """
+        text = json.dumps([[shard.row_groups, shard.bytes, shard.sha256] for shard in self.shards])
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property

@@ -69,6 +69,20 @@ class Place:
         """
         return sorted((file for file in self.walk() if file.size >= 0), key=lambda file: file.path)
 
+    def names(self, folder: str) -> list[str]:
+        """Paths of the files below a folder of this place; none if there is no such folder.
+
+        Raises:
+            UserError: it may not be read.
+        """
+        if not self.exists(folder):
+            return []
+        found = s3.listing(self._resolved(folder)[1]) if self.is_remote else None
+        with readable_errors(self.uri):
+            if found is not None:  # some servers keep folders without objects
+                return [f"{folder}/{name}" for name, _, _ in found]
+        return [f"{folder}/{file.path}" for file in Place(self.joined(folder)).files()]
+
     def exists(self, path: str = "") -> bool:
         """Whether a file or folder is there."""
         system, root = self._resolved(path)

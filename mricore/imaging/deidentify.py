@@ -27,7 +27,6 @@ from mricore.imaging.sequences import (
 from mricore.imaging.volumes import Volume
 from mricore.records import Intensity, Pixels, Reason, SliceRecord
 
-
 LARGEST_COUNT = 1_000_000
 
 
