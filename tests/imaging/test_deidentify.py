@@ -202,3 +202,33 @@ def test_a_patient_keeps_the_pseudonym_in_every_exam():
     assert first.exam_id == second.exam_id != other.exam_id
     assert first.patient_id == second.patient_id == other.patient_id
     assert first.inversion_time == 150
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "body_part",
+        "study_description",
+        "series_description",
+        "protocol_name",
+        "requested_procedure",
+        "procedures",
+    ],
+)
+def test_excluded_words_count_in_every_description_and_before_all_else(name):
+    scout = mr_header(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    assert kept(scout).reason == Reason.LOCALIZER
+    assert kept(replace(scout, **{name: "knee of a cadaver"})).reason == Reason.EXCLUDED_WORDS
+
+
+def test_the_study_tells_the_protocol_and_the_request_where_it_does_not():
+    limbs = tuple(Protocol(name=name, any_of=(name,)) for name in ("knee", "hip"))
+    policy = Curation(protocols=limbs)
+    for study, request, expected in (
+        ("hip", "knee", "hip"),
+        ("x", "knee", "knee"),
+        ("", "hip", "hip"),
+        ("x", "x", ""),
+    ):
+        header = replace(mr_header(), study_description=study, requested_procedure=request)
+        assert kept(header, policy).protocol == expected

@@ -91,6 +91,20 @@ def test_what_differs_in_contrast_is_parted(case):
         assert positions_of(volume) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("case", SPLITS)
+def test_what_differs_in_contrast_is_parted_though_its_images_were_numbered_in_turns(case):
+    """Else the order of acquisition alone would tell the two volumes apart."""
+    headers = []
+    for side, changes in enumerate(SPLITS[case]):
+        stack = images(range(5), first=6 * side + 1, **changes)
+        headers += [replace(one, instance_number=2 * k + (k + side) % 2) for k, one in enumerate(stack)]
+    volumes, tally = build_volumes(headers, POLICY)
+    assert not tally
+    name = next(iter(SPLITS[case][0]))
+    assert [len({str(getattr(one, name)) for one in volume.frames}) for volume in volumes] == [1, 1]
+    assert [positions_of(volume) for volume in volumes] == [[0, 1, 2, 3, 4]] * 2
+
+
 def test_orientations_are_parted():
     coronal = [
         replace(one, orientation=tuple(map(float, CORONAL)), position=(0.0, 4.0 * k, 0.0))
