@@ -194,3 +194,38 @@ def test_months_in_folders_of_their_own_fill_buckets_evenly(job, tmp_path, monke
     write_manifest(job.destination, type(manifest)(**{**vars(manifest), "provenance": provenance}))
     curate(Job(place(str(tmp_path / "february")), job.destination, small, KEY), in_process)
     assert Counter(buckets).keys() == {5}
+
+
+@pytest.mark.parametrize("generated", [True, False])
+def test_a_dataset_of_phantoms_says_so(job, generated):
+    """Their models never take the alias from those of patients."""
+    phantoms = Job(job.source, job.destination, job.policy, KEY, generated_phantoms=generated)
+    assert curate(phantoms, in_process).generated_phantoms is generated
+    assert read_manifest(job.destination).generated_phantoms is generated
+
+
+@pytest.mark.parametrize("folder", ["index", "ledger"])
+def test_a_flipped_bit_in_what_is_remembered_is_noticed(job, folder):
+    """Parquet itself would give other values without a word."""
+    whole = curate(job, in_process)
+    for path in Path(job.destination.uri, folder).iterdir():
+        content = bytearray(path.read_bytes())
+        content[len(content) // 3] ^= 4
+        path.write_bytes(bytes(content))
+    Path(job.destination.uri, MANIFEST).unlink()
+    again = curate(job, in_process)
+    assert (again.digest, again.counts) == (whole.digest, whole.counts)
+
+
+def test_near_duplicates_are_counted_by_where_the_first_of_them_is(job):
+    """Of one series, of another one of the patient, of another patient."""
+    folder = Path(job.source.uri)
+    write_series(folder / "1", 1, series=2, slices=5, pixels=lambda _p, _s, k: picture(1, 1, k) // 2)
+    write_series(folder / "7", 7, slices=5, pixels=lambda _p, _s, k: picture(2, 1, k) // 2)
+    write_series(folder / "8", 8, slices=10, pixels=lambda _p, _s, k: picture(8, k % 5) // (1 + k // 5))
+    assert curate(job, in_process).repeats == {
+        "repeated_volumes": 0,
+        "near_duplicates_in_series": 5,
+        "near_duplicates_of_patient": 5,
+        "near_duplicates_elsewhere": 5,
+    }
