@@ -33,7 +33,7 @@ from mricore.records import Level, Reason
 
 INDEX = "index"
 """The folder of the index in a dataset."""
-FORMAT = 2
+FORMAT = 3
 _CHUNKS_HELD = 8
 _ARROW = {
     "str": pa.string(),

@@ -161,7 +161,8 @@ def _protocol(header: FrameHeader, place: Finding, policy: Curation, pseudonymiz
 
     An exam without any description is one of its location.
     """
-    types = (protocol_of(text, policy) for text in (header.study_description, header.requested_procedure))
+    texts = [text for text in (header.study_description, header.requested_procedure) if text]
+    types = (protocol_of(text, policy) for text in texts or [place.value.replace("_", " ")])
     found = next((name for name in types if name), None)
     if policy.protocols:
         return found or ""

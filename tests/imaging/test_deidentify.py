@@ -133,6 +133,13 @@ def test_an_exam_without_description_is_one_of_its_location():
     assert one.protocol == kept(mr_header(StudyDescription=None, SeriesInstanceUID="2")).protocol
 
 
+def test_named_protocols_take_an_exam_without_description_by_its_location():
+    """Many archives strip descriptions and leave the receive coil."""
+    knees = Curation(protocols=(Protocol(name="MR knee", any_of=("knee",)),))
+    assert kept(mr_header(StudyDescription=None), knees).protocol == "MR knee"
+    assert kept(mr_header(StudyDescription="MR FOLLOW UP"), knees).protocol == ""
+
+
 def test_a_table_finds_an_exam_by_accession_number_or_study():
     header = mr_header(AccessionNumber="00123", StudyInstanceUID="1.2.3")
     assert kept(header).accession_key == PSEUDONYMS.exam_key("00123")
