@@ -132,7 +132,8 @@ def test_without_arguments_phantoms_become_a_champion_that_plain_calls_load(shor
     for pattern in (
         r"generating: [\d,]+/[\d,]+ phantom patients",
         r"indexing: [\d,]+/[\d,]+ files, [\d,.]+/s, (ETA|in) ",
-        r"writing: [\d,]+/[\d,]+ slices",
+        r"reading: [\d,]+/[\d,]+ images",
+        r"writing: [\d,]+/[\d,]+ shards",
         r"training: [\d,]+/[\d,]+ steps, [\d,.]+/s, ETA .*, loss [\d.]+",
         r"dataset manifest: .*manifest\.json",
         r"MLflow run: ",
