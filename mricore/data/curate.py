@@ -4,8 +4,8 @@ Three passes. Headers are read, de-identified at once and remembered in the data
 and volumes are chosen from that alone; the pixels of each chosen volume are then read once, measured and
 sorted into buckets. The buckets become shards in globally shuffled order. Each task remembers its
 result in the destination under a name that says what it was made from; so the same command goes on where
-a killed one stopped, and adds to a finished dataset only what is new. Nothing is held in memory but one
-row per exam and a few tasks.
+a killed one stopped, and adds to a finished dataset only what is new. In memory are one row per
+exam, a hundred bytes per part and bucket, the dropped repeats, and a few tasks.
 """
 
 from __future__ import annotations

@@ -187,11 +187,10 @@ class _Extractor:
                 "plane": plane(one.frame.orientation),
                 "vendor": one.frame.vendor,
                 "field_strength": one.frame.field_strength,
-                "index": index,
                 "fingerprint": one.fingerprint,
                 "content": one.content,
             }
-            for index, one in enumerate(read.slices)
+            for one in read.slices
         ]
         self._parts.add(self._shard_rows(read))
 

@@ -29,7 +29,7 @@ CATEGORIES = ("location", "sequence", "plane", "vendor")
 _TEXTS = ("slice_id", "volume_id", "series_id", "exam_id", "patient_id", "protocol", "state", *CATEGORIES)
 SCHEMA = pa.schema(
     [pa.field(name, pa.string()) for name in _TEXTS]
-    + [pa.field("field_strength", pa.float64()), pa.field("index", pa.int64())]
+    + [pa.field("field_strength", pa.float64())]
     + [pa.field("fingerprint", pa.binary()), pa.field("content", pa.binary())]
 )
 """``state`` is STORED or EMPTY; ``fingerprint`` and ``content`` find near and exact repeats."""

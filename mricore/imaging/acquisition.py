@@ -64,7 +64,6 @@ def acquisition(frame: Elements, dimensions: Dimensions) -> dict[str, Any]:
         "orientation": numbers(frame, "ImageOrientationPatient"),
         "position": numbers(frame, "ImagePositionPatient"),
         "spacing": numbers(frame, "PixelSpacing"),
-        "slice_thickness": number(frame, "SliceThickness"),
         "slope": slope,
         "intercept": intercept,
     }

@@ -70,7 +70,6 @@ class FrameHeader:
     orientation: tuple[float, ...]
     position: tuple[float, ...]
     spacing: tuple[float, ...]
-    slice_thickness: float
     rows: int
     columns: int
     slope: float

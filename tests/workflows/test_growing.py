@@ -28,20 +28,14 @@ def ids(dataset):
 
 
 class Archive:
-    """A source and a destination, and how often each pass had something to do."""
+    """A source and a destination."""
 
     def __init__(self, folder: Path):
         self.source, self.target = folder / "in", place(str(folder / "out"))
-        self.done = Counter()
 
     def curate(self, policy=None, key=KEY, **changes):
         job = Job(place(str(self.source)), self.target, policy or Curation(**changes), key)
-        return curate(job, self._run)
-
-    def _run(self, work, items):
-        for item in items:
-            self.done[type(item).__name__] += 1
-            yield item, work.do(item, frozenset())
+        return curate(job, in_process)
 
 
 @pytest.fixture
