@@ -34,7 +34,7 @@ import numpy as np
 import pydicom
 from PIL import Image
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.data.curate import curate
 from mricore.data.job import Job
 from mricore.data.manifest import Manifest

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from mricore.config.schema import Frozen, Recipe
+from mricore.config.fields import Frozen
+from mricore.config.schema import Recipe
 from mricore.errors import UserError
 
 Section = TypeVar("Section", bound=Frozen)

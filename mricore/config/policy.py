@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.errors import UserError
 
 _FIELDS: dict[str, dict[str, str]] = {

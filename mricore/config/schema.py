@@ -1,143 +1,18 @@
-"""Every setting of mricore, as frozen pydantic models. Unknown names are refused.
+"""Settings of learning, and the recipe that joins all settings. Unknown names are refused.
 
 Units and sources stand beside the fields. A schedule quantity that ends in ``_fraction`` is a fraction
-of the whole run, so that a recipe keeps its shape when its length changes.
+of the schedule's length (``train.schedule_epochs``, by default the whole run), so that a recipe keeps its
+shape when its length changes.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections import Counter
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
-
-class Frozen(BaseModel):
-    """Base of all settings: immutable, strict about names, finite numbers only."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
-
-
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-def _ascending(values: tuple[float, float]) -> tuple[float, float]:
-    if values[0] > values[1]:
-        raise ValueError(f"the first of {list(values)} must not be above the second")
-    return values
-
-
-ShareRange = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
-Positive = Annotated[float, Field(gt=0)]
-PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_ascending)]
-Moment = Annotated[float, Field(ge=0, lt=1)]
-
-
-Location = Literal[
-    "brain",
-    "head",
-    "face",
-    "neck",
-    "cervical_spine",
-    "lumbar_spine",
-    "thoracic_spine",
-    "spine",
-    "prostate",
-    "heart",
-    "breast",
-    "chest",
-    "abdomen",
-    "pelvis",
-    "hip",
-    "thigh",
-    "knee",
-    "lower_leg",
-    "ankle",
-    "foot",
-    "shoulder",
-    "upper_arm",
-    "elbow",
-    "forearm",
-    "wrist",
-    "hand",
-    "extremity",
-    "whole_body",
-]
-"""Names of anatomy that a policy may use; ``mricore.imaging.anatomy`` finds them in headers."""
-
-
-def _with_letters(phrase: str) -> str:
-    """Refuse what would match nothing: texts are compared by their Latin letters and digits."""
-    if not re.search("[A-Z0-9]", unicodedata.normalize("NFKD", phrase).upper()):
-        raise ValueError(f"{phrase!r} has no Latin letter and no digit, so it would never be found")
-    return phrase
-
-
-Phrase = Annotated[str, AfterValidator(_with_letters)]
-"""One or more words, found as whole words whatever their case and accents."""
-
-
-class Protocol(Frozen):
-    """A kind of exam that a policy names: a text with one of ``any_of`` and with none of ``none_of``."""
-
-    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-    any_of: tuple[Phrase, ...] = Field(min_length=1)
-    none_of: tuple[Phrase, ...] = ()
-
-    def __hash__(self) -> int:
-        # protocols are looked up once per image, and their names are unique
-        return hash(self.name)
-
-
-def _unique_names(protocols: tuple[Protocol, ...]) -> tuple[Protocol, ...]:
-    for name, count in Counter(protocol.name.casefold() for protocol in protocols).items():
-        if count > 1:
-            raise ValueError(f"{count} protocols have the name {name!r}")
-    return protocols
-
-
-class Curation(Frozen):
-    """What enters a dataset (paper section 4.1) and how it is stored.
-
-    ``mricore.config.policy`` reads it from a file that people edit; docs/policies.md explains each field.
-    """
-
-    seed: Seed = 0
-    exclude_locations: tuple[Location, ...] = (
-        "brain",
-        "head",
-        "face",
-        "neck",
-        "cervical_spine",
-        "whole_body",
-    )
-    """Anatomy that shows a face."""
-    unknown_location: Literal["exclude", "include"] = "exclude"
-    """A series without any evidence of its anatomy may show a face, so it stays out by default."""
-    exclude_words: tuple[Phrase, ...] = (
-        *("autopsy", "necropsy", "post mortem", "postmortem", "cadaver", "specimen", "ex vivo"),
-        *("animal", "veterinary"),
-    )
-    """An image whose descriptions contain one of these stays out."""
-    protocols: Annotated[tuple[Protocol, ...], AfterValidator(_unique_names)] = ()
-    """The exams that are wanted, the first match decides; if empty, every report type is a protocol."""
-    exams_per_protocol: int = Field(150, ge=1)
-    one_exam_per_patient: bool = True
-    min_slices: int = Field(5, ge=1)
-    min_pixels: int = Field(64, ge=1)
-    """Smallest allowed number of rows and of columns."""
-    spacing_tolerance: float = Field(0.1, gt=0)
-    """Largest deviation of a slice distance from the volume's median, as a fraction of it."""
-    repeated_volumes: Literal["keep", "drop"] = "drop"
-    """The same pixels once more, e.g. sent twice under new UIDs: they tell nothing new and weigh double."""
-    near_duplicates: Literal["keep", "drop"] = "keep"
-    """Phases of a dynamic scan and repeats of a sequence look alike, yet each is an acquisition."""
-    slices_per_shard: int = Field(512, ge=1)
-    slices_per_row_group: int = Field(32, ge=1)
-
+from mricore.config.curation import Curation
+from mricore.config.fields import Frozen, Moment, PositiveRange, Seed, Share, ShareRange
 
 Normalization = Literal["slice", "volume", "percentile"]
 
@@ -158,37 +33,80 @@ class Data(Frozen):
 
 
 class Model(Frozen):
-    """SAM's image encoder (arXiv 2304.02643; method: ViTDet, arXiv 2203.16527) and its image token."""
+    """The encoder: SAM's (arXiv 2304.02643; method: ViTDet, arXiv 2203.16527) or a plain ViT.
 
+    ``plain`` is DINOv2's ViT without LayerScale (arXiv 2304.07193): class token, absolute positions, global
+    attention. It is the layout of the released MRI-CORE.
+    """
+
+    kind: Literal["sam", "plain"] = "sam"
     dim: int = Field(768, ge=8)
     depth: int = Field(12, ge=1)
     heads: int = Field(12, ge=1)
     mlp_ratio: float = Field(4.0, gt=0)
     patch: int = Field(16, ge=1)
-    window: int = Field(14, ge=1)
-    global_blocks: tuple[int, ...] = (2, 5, 8, 11)
     native_grid: int = Field(64, ge=1)
-    """Side of the position master in tokens: 64 is SAM's 1024 px / 16 px."""
+    """Side of the table of absolute positions in patches: 64 is SAM's 1024 px / 16 px."""
+    readout: Literal["attention", "mean", "class"] = "attention"
+    """One vector per slice: attention pooling, the mean of the patches that are not masked, or (plain
+    only) the class token."""
+    window: int = Field(14, ge=1)
+    """``sam`` only: side of an attention window in patches."""
+    global_blocks: tuple[int, ...] = (2, 5, 8, 11)
+    """``sam`` only: blocks without windows."""
     neck_dim: int = Field(256, ge=1)
+    """``sam`` only: channels that SAM's mask decoder takes."""
+    compat: Literal["none", "sam"] = "none"
+    """``sam`` only: "sam" treats a grid smaller than a window, and tables of relative positions, literally as
+    segment_anything does: padded with zeros that act as keys, and stretched."""
     attention: Literal["sdpa", "xformers"] = "sdpa"
     """Attention backend. xformers needs a CUDA device; nothing falls back."""
+    drop_path: float = Field(0.0, ge=0, lt=1)
+    """Share of crops that skip a residual branch of the student, drawn anew for each branch."""
 
     @model_validator(mode="after")
-    def _heads_divide_dim(self) -> Self:
+    def _parts_fit(self) -> Self:
         if self.dim % self.heads:
             raise ValueError(f"dim {self.dim} must be a multiple of heads {self.heads}")
-        if any(not 0 <= block < self.depth for block in self.global_blocks):
+        if self.kind == "sam" and any(not 0 <= block < self.depth for block in self.global_blocks):
             raise ValueError(f"global_blocks {self.global_blocks} must lie in 0..{self.depth - 1}")
+        if self.kind == "sam" and self.readout == "class":
+            raise ValueError("SAM's encoder has no class token: use readout attention or mean")
+        if self.kind == "plain" and self.readout == "attention":
+            raise ValueError("a plain encoder pools nothing by attention: use readout class or mean")
         return self
 
 
+class Initial(Frozen):
+    """Weights to start from; docs/weights.md tells where to get each file."""
+
+    layout: Literal["none", "sam", "mri_core", "dinov2", "mae", "mricore"] = "none"
+    """Whose file it is: SAM or MedSAM, the released MRI-CORE, DINOv2, MAE, or an encoder or run of ours."""
+    weights: str = ""
+    """File (or folder, for ``mricore``), local or ``s3://``."""
+    sha256: str = Field("", pattern="^([0-9a-f]{64})?$")
+    """Digest that the file must have; filled in when a run begins, so that a run knows its weights again."""
+    into: Literal["both", "student"] = "both"
+    """Teacher and student start equal, or the teacher starts from random weights (paper section 2.1.1)."""
+
+
 class Head(Frozen):
-    """Projection head shared by image and patch tokens (arXiv 2304.07193, appendix)."""
+    """Projection head of image and patch tokens (arXiv 2304.07193, appendix)."""
 
     prototypes: int = Field(65536, ge=2)
     hidden: int = Field(2048, ge=1)
     bottleneck: int = Field(256, ge=1)
     layers: int = Field(3, ge=1)
+    shared: bool = True
+    """One head for image and patch tokens, or one for each."""
+
+
+class Stage(Frozen):
+    """Crop sizes of a part of the run, which ends at the fraction ``until`` of it."""
+
+    until: Share
+    global_size: int = Field(ge=8)
+    local_size: int = Field(ge=8)
 
 
 class Augment(Frozen):
@@ -199,19 +117,40 @@ class Augment(Frozen):
     local_size: int = Field(96, ge=8)
     local_scale: ShareRange = (0.05, 0.32)
     local_crops: int = Field(8, ge=0)
+    stages: tuple[Stage, ...] = ()
+    """Other crop sizes for parts of the run, e.g. small at first and large at the end; after the last stage,
+    and if empty, ``global_size`` and ``local_size``."""
     ratio: PositiveRange = (0.75, 4.0 / 3.0)
-    flip_probability: float = Field(0.5, ge=0, le=1)
-    jitter_probability: float = Field(0.8, ge=0, le=1)
+    foreground_share: Share = 0.25
+    """A crop that shows less of the body than this is drawn again."""
+    foreground_candidates: int = Field(4, ge=1)
+    """Times that a crop is drawn at most, of which the best is taken if none suffices; 1: never again."""
+    flip_probability: Share = 0.5
+    jitter_probability: Share = 0.8
+    """Of brightness, contrast and gamma together."""
     brightness: float = Field(0.4, ge=0, lt=1)
     contrast: float = Field(0.4, ge=0, lt=1)
     gamma: float = Field(0.2, ge=0, lt=1)
     """Exponent drawn log-uniformly from [1 - gamma, 1 / (1 - gamma)]."""
+    bias_probability: Share = 0.3
+    bias_strength: float = Field(0.3, ge=0, lt=2)
+    """Largest logarithm of the smooth field of a coil that multiplies a crop."""
+    noise_probability: Share = 0.2
+    noise_sigma: ShareRange = (0.01, 0.05)
+    """Of the complex Gaussian noise whose magnitude is Rician, as a fraction of the slice's range."""
     blur_probability: tuple[Share, Share, Share] = (1.0, 0.1, 0.5)
     """For global crop 1, global crop 2 and local crops (the intended values of DINOv2)."""
     blur_sigma: PositiveRange = (0.1, 2.0)
-    mask_probability: float = Field(0.5, ge=0, le=1)
+    mask_probability: Share = 0.5
     """Fraction of global crops that are masked."""
     mask_ratio: ShareRange = (0.1, 0.5)
+
+    @model_validator(mode="after")
+    def _stages_ascend(self) -> Self:
+        ends = [stage.until for stage in self.stages]
+        if ends != sorted(set(ends)):
+            raise ValueError(f"stages must end one after the other, not at {ends}")
+        return self
 
 
 class Objective(Frozen):
@@ -220,14 +159,31 @@ class Objective(Frozen):
     dino_weight: float = Field(1.0, ge=0)
     ibot_weight: float = Field(1.0, ge=0)
     koleo_weight: float = Field(0.1, ge=0)
-    centering: Literal["center", "sinkhorn"] = "sinkhorn"
+    centering: Literal["center", "sinkhorn", "none"] = "sinkhorn"
     student_temperature: float = Field(0.1, gt=0)
     teacher_temperature: float = Field(0.07, gt=0)
     teacher_temperature_start: float = Field(0.04, gt=0)
-    teacher_temperature_warmup_fraction: float = Field(0.25, ge=0, le=1)
-    center_momentum: float = Field(0.9, ge=0, le=1)
-    teacher_momentum: float = Field(0.992, ge=0, le=1)
+    teacher_temperature_warmup_fraction: Share = 0.25
+    center_momentum: Share = 0.9
+    teacher_momentum: Share = 0.992
     """Rises to 1 along a cosine over the run."""
+
+
+class Mae(Frozen):
+    """Masked autoencoding (arXiv 2111.06377), the paper's rival objective; one global crop per slice."""
+
+    mask_ratio: float = Field(0.75, gt=0, lt=1)
+    decoder_dim: int = Field(512, ge=8)
+    decoder_depth: int = Field(8, ge=1)
+    decoder_heads: int = Field(16, ge=1)
+    normalize_targets: bool = True
+    """Each patch of the target has mean 0 and variance 1."""
+
+    @model_validator(mode="after")
+    def _heads_divide_dim(self) -> Self:
+        if self.decoder_dim % self.decoder_heads or self.decoder_dim % 4:
+            raise ValueError(f"decoder_dim {self.decoder_dim} must be a multiple of decoder_heads and of 4")
+        return self
 
 
 class Optimizer(Frozen):
@@ -236,20 +192,38 @@ class Optimizer(Frozen):
     lr: float = Field(4e-4, gt=0)
     """Base learning rate; the peak is lr * sqrt(train.batch_size / 1024)."""
     min_lr: float = Field(1e-6, ge=0)
-    warmup_fraction: float = Field(0.1, ge=0, le=1)
+    warmup_fraction: Share = 0.1
     weight_decay: float = Field(0.04, ge=0)
     weight_decay_end: float = Field(0.4, ge=0)
     betas: tuple[Moment, Moment] = (0.9, 0.999)
     layer_decay: float = Field(0.9, gt=0, le=1)
     patch_embed_lr_scale: float = Field(0.2, ge=0)
-    freeze_prototypes_fraction: float = Field(0.01, ge=0, le=1)
+    freeze_prototypes_fraction: Share = 0.01
+    freeze_trunk_fraction: Share = 0.0
+    """The encoder rests while the heads warm up to it."""
+    ramp_trunk_fraction: Share = 0.0
+    """After that, the encoder's learning rate rises from 0 to its own schedule."""
     clip_norm: float = Field(3.0, gt=0)
+
+
+class Health(Frozen):
+    """When a run is ill, and what is done about it; gauges are looked at with every report."""
+
+    action: Literal["pause", "roll_back", "log"] = "pause"
+    """Stop with one line; go back to the last checkpoint with a lower learning rate; or only log."""
+    patience: int = Field(3, ge=1)
+    """A sign of illness counts if it is seen in this many reports in a row."""
+    roll_back_lr_scale: float = Field(0.5, gt=0, lt=1)
+    max_roll_backs: int = Field(2, ge=1)
+    """After these many, the run pauses."""
 
 
 class Train(Frozen):
     """Length, size and place of a run."""
 
     epochs: int = Field(4, ge=1)
+    schedule_epochs: int | None = Field(None, ge=1)
+    """Schedules are laid out for so many epochs, of which ``epochs`` are run; by default all are."""
     batch_size: int = Field(512, ge=1)
     """Slices per step over all workers; up to ``data.lanes`` more where lanes are of unequal length."""
     workers: int = Field(4, ge=1)
@@ -277,20 +251,24 @@ class Recipe(Frozen):
     """Everything that decides a run; stored with each checkpoint, run and model version."""
 
     name: str
+    method: Literal["dinov2", "mae"] = "dinov2"
     seed: Seed = 0
     curation: Curation = Curation()
     data: Data = Data()
     model: Model = Model()
+    initial: Initial = Initial()
     head: Head = Head()
     augment: Augment = Augment()
     objective: Objective = Objective()
+    mae: Mae = Mae()
     optimizer: Optimizer = Optimizer()
+    health: Health = Health()
     train: Train = Train()
     tracking: Tracking = Tracking()
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
-        for size in (self.augment.global_size, self.augment.local_size):
+        for size in self.crop_sizes():
             if size % self.model.patch:
                 raise ValueError(f"crop size {size} must be a multiple of model.patch {self.model.patch}")
         if self.train.batch_size % self.data.lanes:
@@ -303,4 +281,25 @@ class Recipe(Frozen):
             raise ValueError(
                 f"data.lanes {self.data.lanes} must be a multiple of train.workers {self.train.workers}"
             )
+        if (self.train.schedule_epochs or self.train.epochs) < self.train.epochs:
+            raise ValueError("train.schedule_epochs must not be below train.epochs")
         return self
+
+    @model_validator(mode="after")
+    def _mae_can_use_the_encoder(self) -> Self:
+        if self.method == "dinov2":
+            return self
+        if self.model.readout == "attention":
+            raise ValueError("method=mae trains no attention pooling: use model.readout=mean (or class)")
+        grid = max(self.crop_sizes()) // self.model.patch
+        if self.model.kind == "sam" and grid > self.model.window:
+            raise ValueError("method=mae feeds visible patches alone: a crop must fit into model.window")
+        return self
+
+    def crop_sizes(self) -> tuple[int, ...]:
+        """Every side of a crop in pixels that occurs in the run."""
+        augment = self.augment
+        sizes = [augment.global_size, *(stage.global_size for stage in augment.stages)]
+        if self.method == "dinov2" and augment.local_crops:
+            sizes += [augment.local_size, *(stage.local_size for stage in augment.stages)]
+        return tuple(sizes)

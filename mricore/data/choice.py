@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.data.funnel import Counts, Funnel, Tally, counts_of
 from mricore.data.scratch import Found, Scratch
 from mricore.errors import UserError

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.data.parts import WORK, PartFile, read_batch
 from mricore.data.shards import SCHEMA, SHARDS, Shard, write_table
 from mricore.data.storage import Place

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.data.choice import WantedSeries
 from mricore.data.index import IndexReader
 from mricore.data.ledger import EMPTY, LEDGER, STORED, read_notes, write_ledger

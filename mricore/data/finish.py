@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib import metadata
 from typing import Any
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.data.collect import Bucket, plan_buckets
 from mricore.data.extract import Extracted, Extraction, order_of
 from mricore.data.funnel import Funnel

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.data.chunks import Chunk
 from mricore.data.storage import Place, StoredFile
 from mricore.errors import UserError

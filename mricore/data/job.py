@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.data.choice import Table
 from mricore.data.chunks import Chunk, chunks
 from mricore.data.index import reading_rules

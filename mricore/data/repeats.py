@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.data.duplicates import DuplicateFinder, FingerprintedSlice
 from mricore.data.ledger import STORED, ledger_rows
 from mricore.data.storage import Place

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.data.choice import Table
 from mricore.data.exam_table import ExamTable
 from mricore.imaging.anatomy import locations_in

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.imaging.anatomy import LOCATION_EVIDENCES, LOCATIONS, Finding, locate
 from mricore.imaging.components import component
 from mricore.imaging.exclusions import frame_reason

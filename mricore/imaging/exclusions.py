@@ -11,7 +11,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.imaging.headers import FrameHeader
 from mricore.imaging.sequences import names_in
 from mricore.records import Reason

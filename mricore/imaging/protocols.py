@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from mricore.config.schema import Curation, Protocol
+from mricore.config.curation import Curation, Protocol
 from mricore.imaging.anatomy import plain_words
 
 _CACHED_TEXTS = 65536

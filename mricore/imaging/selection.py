@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.imaging.anatomy import UNKNOWN
 from mricore.imaging.frames import Frame
 from mricore.records import Level, Reason

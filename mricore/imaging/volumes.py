@@ -10,7 +10,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.imaging.frames import Frame
 from mricore.imaging.geometry import distance_along, normal
 from mricore.records import Level, Reason

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.report.reasons import EXPLANATIONS
 
 COUNTED = ("files", "images", "series", "volumes", "exams", "patients", "protocols")

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mricore.config.curation import Curation
 from mricore.config.overrides import apply_overrides
 from mricore.config.policy import load_policy
 from mricore.config.recipes import tiny
-from mricore.config.schema import Curation
 from mricore.data.audit import AUDIT
 from mricore.data.cluster import ray_session
 from mricore.data.curate import curate, known_dataset

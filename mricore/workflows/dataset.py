@@ -7,7 +7,7 @@ import hmac
 from dataclasses import asdict
 from pathlib import Path
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.data.curate import curate
 from mricore.data.job import Job
 from mricore.data.manifest import Manifest, has_manifest, read_manifest

@@ -8,10 +8,10 @@ from typing import get_args
 
 import pytest
 
+from mricore.config.curation import Curation, Location, Protocol
 from mricore.config.overrides import apply_overrides, validated
 from mricore.config.policy import load_policy, policy_names
 from mricore.config.recipes import tiny
-from mricore.config.schema import Curation, Location, Protocol
 from mricore.errors import UserError
 from mricore.imaging.anatomy import FACE_BEARING, LOCATIONS, UNKNOWN
 

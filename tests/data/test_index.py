@@ -8,7 +8,7 @@ import pytest
 from dicom_files import dataset, mr_bytes, to_bytes
 from enhanced_files import enhanced, stack
 
-from mricore.config.schema import Curation, Protocol
+from mricore.config.curation import Curation, Protocol
 from mricore.data.audit import AUDIT, write_audit
 from mricore.data.chunks import chunks
 from mricore.data.index import IndexReader, index_chunk, index_path, reading_rules

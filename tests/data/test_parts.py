@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from records import slice_record
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.data import codec
 from mricore.data.collect import collect, plan_buckets
 from mricore.data.parts import WORK, PartWriter, bucket_of, read_batch

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mricore.config.schema import Curation, Protocol
+from mricore.config.curation import Curation, Protocol
 from mricore.data.exam_table import ExamTable
 from mricore.data.wanted_exams import wanted_exams
 from mricore.imaging.pseudonyms import Pseudonymizer

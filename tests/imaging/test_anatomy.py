@@ -6,7 +6,7 @@ import pytest
 from dicom_files import mr_header
 from pydicom.dataset import Dataset
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.imaging.anatomy import (
     FACE_BEARING,
     LOCATION_EVIDENCES,

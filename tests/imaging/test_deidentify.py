@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dicom_files import dataset, header_of, mr_header, to_bytes
 
-from mricore.config.schema import Curation, Protocol
+from mricore.config.curation import Curation, Protocol
 from mricore.imaging import deidentify
 from mricore.imaging.anatomy import Finding
 from mricore.imaging.deidentify import frame_of, slice_record

@@ -7,7 +7,7 @@ import pytest
 from dicom_files import frames_of, header_of, mr_header, ramp, to_bytes
 from enhanced_files import enhanced, stack
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.imaging.exclusions import frame_reason
 from mricore.records import Reason
 

@@ -8,7 +8,7 @@ import pydicom
 import pytest
 from dicom_files import header_of
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.imaging.deidentify import frame_of
 from mricore.imaging.geometry import distance_along, normal, plane
 from mricore.imaging.headers import FrameHeader

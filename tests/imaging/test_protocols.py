@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from mricore.config.curation import Curation, Protocol
 from mricore.config.policy import load_policy
-from mricore.config.schema import Curation, Protocol
 from mricore.imaging.anatomy import FACE_BEARING, locations_in
 from mricore.imaging.protocols import has_excluded_words, protocol_of, protocol_of_exam
 

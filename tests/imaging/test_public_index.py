@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import pytest
 from dicom_files import mr_header
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.imaging.anatomy import FACE_BEARING, locate
 from mricore.imaging.exclusions import frame_reason
 from mricore.imaging.sequences import sequence_type, vendor

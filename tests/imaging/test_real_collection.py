@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 import pytest
 from dicom_files import frames_of
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.imaging.deidentify import frame_of
 from mricore.imaging.geometry import plane
 from mricore.imaging.pixels import read_pixels

@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.records import Level, Reason
 from mricore.report.reasons import EXPLANATIONS
 

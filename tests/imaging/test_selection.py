@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from frame_records import frame
 
-from mricore.config.schema import Curation, Protocol
+from mricore.config.curation import Curation, Protocol
 from mricore.imaging.pseudonyms import Pseudonymizer
 from mricore.imaging.selection import (
     Exam,

@@ -9,7 +9,7 @@ import pytest
 from dicom_files import CORONAL
 from frame_records import frame
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.imaging.volumes import build_volumes
 from mricore.records import Reason
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from mricore.config.curation import Curation, Protocol
 from mricore.config.policy import load_policy, policy_names
-from mricore.config.schema import Curation, Protocol
 from mricore.report.curation import (
     faces_let_in,
     funnel_table,

@@ -8,7 +8,7 @@ import pytest
 from html_pages import parsed
 from records import slice_record, small_dataset
 
-from mricore.config.schema import Curation, Protocol
+from mricore.config.curation import Curation, Protocol
 from mricore.data.manifest import Round, read_manifest, write_manifest
 from mricore.data.shards import write_shard
 from mricore.data.storage import Place

@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from small_data import small_collection
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.data.curate import curate
 from mricore.data.job import Job
 from mricore.data.manifest import MANIFEST

@@ -10,7 +10,7 @@ from dicom_files import to_bytes
 from enhanced_files import at, enhanced
 from knee_series import picture, write_series
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.data.curate import curate, known_dataset
 from mricore.data.job import Job
 from mricore.data.manifest import MANIFEST, read_manifest, write_manifest

@@ -5,7 +5,7 @@ import pytest
 from dicom_files import dataset, mr_bytes, to_bytes
 from knee_series import picture, write_series
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.data.curate import curate
 from mricore.data.job import Job
 from mricore.data.storage import place

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from knee_series import picture, write_series
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.data.collect import Bucket
 from mricore.data.curate import curate, known_dataset
 from mricore.data.job import Job

@@ -6,7 +6,7 @@ import pytest
 from knee_series import picture, write_series
 from PIL import Image, ImageDraw, ImageFont
 
-from mricore.config.schema import Curation
+from mricore.config.curation import Curation
 from mricore.data.curate import curate
 from mricore.data.job import Job
 from mricore.data.ledger import ledger_rows
