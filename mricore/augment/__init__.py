@@ -1,1 +1,1 @@
-"""Multi-crop and block masks on tensors."""
+"""Views of MR slices: random crops with MR-valid intensity changes, and masks of patches."""

@@ -1,166 +1,136 @@
-"""Multi-crop for MR slices: geometry and blur as two matrix products, then intensity.
+"""Multi-crop for MR slices, in batch and on the device of the slices.
 
-Crop, antialiased resize, flip and Gaussian blur are linear and separable, so each view is
-R X C^T with a row matrix R and a column matrix C per slice; this works for ragged sizes in one batch, on
-any device. Brightness and contrast come after the blur although DINOv2 has them before: as the blur's kernel
-sums to one, they commute up to clamping. What differs from DINOv2 on purpose: docs/decisions/0006-views.md.
+The order follows how an MR image comes about: the contrast of tissues (brightness, contrast, gamma: another
+protocol), the sensitivity of the coil that multiplies it (bias field), the resolution of the acquisition
+(blur), and the noise of the receiver, which is white and therefore comes last. It is DINOv2's order, jitter
+before blur, with the coil and the receiver in their places. What differs from DINOv2 on purpose:
+docs/decisions/0006-views.md.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mricore.augment.collate import uncrowded
+from mricore.augment.draws import Indices, ViewParameters, pixel_boxes
+from mricore.augment.foreground import choose_boxes
+from mricore.augment.geometry import blur, cut
+from mricore.augment.intensity import bias_field, jitter, places_in_slice, rician
+from mricore.augment.transfer import to_device
 from mricore.config.schema import Augment
 
-Floats = NDArray[np.float32]
+PORTION = 2**21
+"""Pixels that a CPU works on at once between two steps, so that they stay in its cache."""
+
+Change = Callable[[Tensor, Indices, Tensor], Tensor]
+"""Some crops, and their numbers on the host and on the device -> the crops changed."""
 
 
-@dataclass(frozen=True)
-class ViewParameters:
-    """Random choices for V = 2 + local_crops views of B slices; the first two views are global.
+class _Portion(NamedTuple):
+    """Some slices, and where each view of them is cut."""
 
-    ``boxes`` (B, V, 4) are top, left, height, width as fractions of the slice; ``flips`` (B, V) are
-    left-right; ``brightness``, ``contrast``, ``gamma`` (B, V) are factors (1: none); ``sigmas`` (B, V)
-    are blur widths in pixels of the view (0: none).
-    """
-
-    boxes: Floats
-    flips: NDArray[np.bool_]
-    brightness: Floats
-    contrast: Floats
-    gamma: Floats
-    sigmas: Floats
-
-    def take(self, rows: NDArray[np.int64]) -> ViewParameters:
-        """The choices of some slices of the batch."""
-        return ViewParameters(*(getattr(self, field.name)[rows] for field in fields(self)))
-
-
-def draw_views(rng: np.random.Generator, count: int, settings: Augment) -> ViewParameters:
-    """Draw the views of a whole global batch of ``count`` slices."""
-    views = 2 + settings.local_crops
-    shape = (count, views)
-    is_global = np.arange(views) < 2
-    jittered = rng.random(shape) < settings.jitter_probability
-    blur_probability = np.full(views, settings.blur_probability[2])
-    blur_probability[:2] = settings.blur_probability[:2]
-    blurred = rng.random(shape) < blur_probability
-    gamma_range = -np.log(1 - settings.gamma)
-    return ViewParameters(
-        boxes=_draw_boxes(rng, shape, is_global, settings),
-        flips=rng.random(shape) < settings.flip_probability,
-        brightness=_factors(jittered, rng.uniform(1 - settings.brightness, 1 + settings.brightness, shape)),
-        contrast=_factors(jittered, rng.uniform(1 - settings.contrast, 1 + settings.contrast, shape)),
-        gamma=_factors(jittered, np.exp(rng.uniform(-gamma_range, gamma_range, shape))),
-        sigmas=np.where(blurred, rng.uniform(*settings.blur_sigma, shape), 0.0).astype(np.float32),
-    )
+    images: Tensor  # (B, H, W), zero-padded
+    sizes: Tensor  # (B, 2), true sizes
+    boxes: Tensor  # (B, V, 4), in whole pixels
+    candidates: Indices  # (B, V, C, 4), from which the boxes were chosen; on the host
+    drawn: ViewParameters
 
 
 def make_views(
-    images: Tensor, sizes: Tensor, parameters: ViewParameters, settings: Augment
+    images: Tensor,
+    sizes: Indices,
+    parameters: ViewParameters,
+    settings: Augment,
+    global_size: int,
+    local_size: int,
 ) -> tuple[Tensor, Tensor]:
-    """Cut global crops (2B, 1, G, G) and local crops (L * B, 1, S, S), crop by crop.
+    """Cut g global and L local crops per slice, on the device of ``images`` and without waiting for it.
 
-    ``images`` (B, 1, H, W) in [0, 1] are zero-padded to a common size; ``sizes`` (B, 2) are the true ones.
+    Args:
+        images: Slices (B, 1, H, W), float32 in [0, 1], zero-padded to a common size.
+        sizes: True rows and columns (B, 2), on the host.
+        parameters: The draws for these slices.
+        settings: Of these, only ``foreground_share`` is read here.
+        global_size: Side of global crops in pixels.
+        local_size: Side of local crops in pixels.
+
+    Returns:
+        Global crops (g * B, 1, G, G) and local crops (L * B, 1, S, S) in [0, 1], crop by crop: the first B
+        are the first crop of each slice.
     """
-    views = [
-        _view(
-            images[:, 0], sizes, parameters, index, settings.global_size if index < 2 else settings.local_size
-        )
-        for index in range(2 + settings.local_crops)
-    ]
-    globals_ = torch.cat(views[:2])[:, None]
-    if not settings.local_crops:
-        return globals_, globals_.new_empty(0, 1, settings.local_size, settings.local_size)
-    return globals_, torch.cat(views[2:])[:, None]
+    count, views = parameters.choices.flips.shape
+    split = parameters.globals_
+    globals_ = images.new_empty(split, count, global_size, global_size)
+    locals_ = images.new_empty(views - split, count, local_size, local_size)
+    lines = split * global_size + (views - split) * local_size
+    for rows in _portions(sizes, count if images.is_cuda else PORTION // (lines * images.shape[3])):
+        portion = _portion(images[:, 0], sizes, parameters, rows, settings.foreground_share)
+        for crops, views in ((globals_, slice(None, split)), (locals_, slice(split, None))):
+            if len(crops):
+                made = _crops(portion, views, crops.shape[-1])
+                crops.index_copy_(1, to_device(rows, images.device), made.transpose(0, 1))
+    return globals_.flatten(0, 1)[:, None], locals_.flatten(0, 1)[:, None]
 
 
-def resize_weights(start: Tensor, length: Tensor, available: int, size: int) -> Tensor:
-    """Weights (B, size, available) that crop [start, start + length) and resize it to ``size``.
+def _portions(sizes: Indices, slices: int) -> list[Indices]:
+    """Numbers of some ``slices`` that are worked on together: of like width, so that little is padding."""
+    order = np.argsort(sizes[:, 1], kind="stable")
+    return np.array_split(order, -(-len(order) // max(slices, 1)))
 
-    Equal to cutting whole pixels and ``interpolate(mode="bilinear", antialias=True)``: a triangle filter
-    whose half-width is the scale where the crop shrinks, and one pixel where it grows.
+
+def _portion(
+    images: Tensor, sizes: Indices, parameters: ViewParameters, rows: Indices, foreground: float
+) -> _Portion:
+    """The slices ``rows`` without padding that none of them needs, and their boxes."""
+    device, sizes, drawn = images.device, sizes[rows], parameters.take(rows)
+    height, width = sizes.max(0).tolist()
+    images = images[:, :height, : uncrowded(width)].index_select(0, to_device(rows, device))
+    extent = to_device(sizes, device).to(images.dtype)
+    candidates = pixel_boxes(drawn.choices.boxes, sizes)
+    boxes = choose_boxes(images, extent, to_device(candidates, device).to(images.dtype), foreground)
+    return _Portion(images, extent, boxes, candidates, drawn)
+
+
+def _crops(portion: _Portion, views: slice, size: int) -> Tensor:
+    """Some views of each slice, (B, V, size, size); why in this order: see the top of this file."""
+    images, sizes, boxes, candidates, drawn = portion
+    device, shape = images.device, boxes[:, views].shape[:2]
+    boxes, chosen = boxes[:, views].flatten(0, 1), drawn.crops(views)
+    owners = torch.arange(shape[0], device=device).repeat_interleave(shape[1])
+
+    def bias(crops: Tensor, rows: Indices, index: Tensor) -> Tensor:
+        places = places_in_slice(boxes[index], sizes[owners[index]], size)
+        return crops.mul_(bias_field(to_device(chosen.bias[rows], device), *places))
+
+    def smear(crops: Tensor, rows: Indices, _: Tensor) -> Tensor:
+        return blur(crops, to_device(chosen.blur[rows], device), float(chosen.blur.max()))
+
+    def noise(crops: Tensor, rows: Indices, _: Tensor) -> Tensor:
+        return rician(crops, to_device(chosen.noise[rows], device), to_device(chosen.keys[rows], device))
+
+    longest = int(candidates[:, views, :, 2:].max())
+    crops = cut(images, owners, boxes, to_device(chosen.flips, device), size, longest)
+    factors = (chosen.brightness, chosen.contrast, chosen.gamma)
+    crops = jitter(crops, *(to_device(values, device) for values in factors))
+    crops = _where(np.abs(chosen.bias).sum((1, 2)) > 0, bias, crops)
+    crops = _where(chosen.blur > 0, smear, crops)
+    crops = _where(chosen.noise > 0, noise, crops)
+    return crops.unflatten(0, shape)
+
+
+def _where(chosen: NDArray[np.bool_], change: Change, crops: Tensor) -> Tensor:
+    """Change some of ``crops``, in place, and clamp them to [0, 1].
+
+    Which ones is known on the host, so that nobody waits.
     """
-    scale = length / size
-    support = scale.clamp(min=1.0)
-    outputs = torch.arange(size, device=start.device, dtype=start.dtype)
-    centers = start[:, None] + (outputs + 0.5) * scale[:, None]
-    pixels = torch.arange(available, device=start.device, dtype=start.dtype) + 0.5
-    distance = (pixels - centers[..., None]).abs() / support[:, None, None]
-    inside = (pixels > start[:, None]) & (pixels < (start + length)[:, None])
-    weights = (1 - distance).clamp(min=0) * inside[:, None]
-    return weights / weights.sum(-1, keepdim=True)
-
-
-def blur_weights(sigmas: Tensor, size: int) -> Tensor:
-    """Gaussian blur of a line of ``size`` pixels as a matrix (B, size, size), edges renormalised.
-
-    Sigma 0 gives the identity.
-    """
-    pixels = torch.arange(size, device=sigmas.device, dtype=sigmas.dtype)
-    distance = (pixels[:, None] - pixels[None, :]).square()
-    # an exponent below -1e4 is exactly zero off the diagonal, also for sigma 0
-    width = sigmas.clamp(min=1e-3)[:, None, None]
-    kernel = torch.exp(-0.5 * distance / width.square())
-    return kernel / kernel.sum(-1, keepdim=True)
-
-
-def _view(images: Tensor, sizes: Tensor, parameters: ViewParameters, index: int, size: int) -> Tensor:
-    """One view of every slice, (B, size, size)."""
-    device = images.device
-    top, left, height, width = _pixel_boxes(sizes, torch.from_numpy(parameters.boxes[:, index]).to(device))
-    blur = blur_weights(torch.from_numpy(parameters.sigmas[:, index]).to(device), size)
-    rows = blur @ resize_weights(top, height, images.shape[1], size)
-    columns = blur @ resize_weights(left, width, images.shape[2], size)
-    flips = torch.from_numpy(parameters.flips[:, index]).to(device)
-    columns = torch.where(flips[:, None, None], columns.flip(1), columns)
-    view = rows @ images @ columns.transpose(1, 2)
-    return _intensity(view, parameters, index)
-
-
-def _pixel_boxes(sizes: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Fractions to whole pixels: top, left, height, width as floats (B,), at least one pixel long."""
-    extent = sizes.to(boxes.dtype)
-    lengths = (boxes[:, 2:] * extent).round().clamp(min=1)
-    starts = torch.minimum((boxes[:, :2] * extent).round(), extent - lengths)
-    return starts[:, 0], starts[:, 1], lengths[:, 0], lengths[:, 1]
-
-
-def _intensity(view: Tensor, parameters: ViewParameters, index: int) -> Tensor:
-    """Brightness and contrast about the mean (clamped), then gamma; stays in [0, 1]."""
-
-    def column(values: Floats) -> Tensor:
-        return torch.from_numpy(values[:, index]).to(view.device)[:, None, None]
-
-    view = view * column(parameters.brightness)
-    mean = view.mean((1, 2), keepdim=True)
-    view = ((view - mean) * column(parameters.contrast) + mean).clamp(0, 1)
-    return view ** column(parameters.gamma)
-
-
-def _draw_boxes(
-    rng: np.random.Generator, shape: tuple[int, int], is_global: NDArray[np.bool_], settings: Augment
-) -> Floats:
-    """Boxes with uniform area and log-uniform aspect, as fractions, so one draw fits any slice shape.
-
-    The aspect is relative to the slice's own; a side that would be longer than the slice is cut, and the
-    other side keeps its length.
-    """
-    low = np.where(is_global, settings.global_scale[0], settings.local_scale[0])
-    high = np.where(is_global, settings.global_scale[1], settings.local_scale[1])
-    area = rng.uniform(low, high, shape)
-    aspect = np.exp(rng.uniform(np.log(settings.ratio[0]), np.log(settings.ratio[1]), shape))
-    height = np.minimum(np.sqrt(area / aspect), 1.0)
-    width = np.minimum(np.sqrt(area * aspect), 1.0)
-    top = rng.random(shape) * (1 - height)
-    left = rng.random(shape) * (1 - width)
-    return np.stack([top, left, height, width], axis=-1).astype(np.float32)
-
-
-def _factors(where: NDArray[np.bool_], values: NDArray[np.float64]) -> Floats:
-    return np.where(where, values, 1.0).astype(np.float32)
+    rows = np.flatnonzero(chosen)
+    if not rows.size:
+        return crops
+    index = to_device(rows, crops.device)
+    return crops.index_copy_(0, index, change(crops[index], rows, index).clamp_(0, 1))

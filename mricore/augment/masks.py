@@ -1,4 +1,4 @@
-"""Block masks for iBOT, as DINOv2 draws them (blocks: BEiT, arXiv 2106.08254)."""
+"""Which patches are hidden: blocks for iBOT (as in BEiT, arXiv 2106.08254), single patches for MAE."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from mricore.config.schema import Augment
 
 Mask = NDArray[np.bool_]
+Indices = NDArray[np.int64]
 MIN_BLOCK = 4
-"""Smallest block in patches."""
+"""Smallest area of a block in patches that is drawn for."""
 ASPECT = (0.3, 1 / 0.3)
 TRIES = 10
+"""Blocks that are refused in a row before a mask stays as it is."""
 
 
 def draw_masks(rng: np.random.Generator, count: int, grid: int, settings: Augment) -> Mask:
@@ -25,35 +27,62 @@ def draw_masks(rng: np.random.Generator, count: int, grid: int, settings: Augmen
     crops = 2 * count
     masked = int(crops * settings.mask_probability)
     edges = np.linspace(*settings.mask_ratio, masked + 1)
+    wanted = (grid * grid * rng.uniform(edges[:-1], edges[1:])).astype(np.int64)
     masks = np.zeros((crops, grid, grid), bool)
-    for index in range(masked):
-        ratio = rng.uniform(edges[index], edges[index + 1])
-        masks[index] = block_mask(rng, grid, int(grid * grid * ratio))
+    masks[:masked] = block_masks(rng, grid, wanted)
     return rng.permutation(masks).reshape(2, count, grid, grid)
 
 
-def block_mask(rng: np.random.Generator, grid: int, wanted: int) -> Mask:
-    """A mask with at most ``wanted`` patches made of rectangles; close to it unless the grid is full."""
-    mask = np.zeros((grid, grid), bool)
-    while (missing := wanted - int(mask.sum())) > 0:
-        block = _block(rng, mask, missing)
-        if block is None:
-            break
-        mask[block] = True
-    return mask
+def block_masks(rng: np.random.Generator, grid: int, wanted: Indices) -> Mask:
+    """Masks (M, grid, grid) with at most ``wanted`` (M,) patches each, made of rectangles.
+
+    All masks grow at once, by one try each, until they are full or too many tries in a row were refused.
+    """
+    masks = np.zeros((len(wanted), grid, grid), bool)
+    missing = wanted.copy()
+    refused = np.zeros(len(wanted), np.int64)
+    while (growing := np.flatnonzero((missing > 0) & (refused < TRIES))).size:
+        blocks, added = _blocks(rng, masks[growing], missing[growing])
+        masks[growing] |= blocks
+        missing[growing] -= added
+        refused[growing] = np.where(added, 0, refused[growing] + 1)
+    return masks
 
 
-def _block(rng: np.random.Generator, mask: Mask, missing: int) -> tuple[slice, slice] | None:
-    """A rectangle that adds at least one and at most ``missing`` patches, or None after some tries."""
-    grid = mask.shape[0]
-    for _ in range(TRIES):
-        area = rng.uniform(min(MIN_BLOCK, missing), missing)
-        aspect = math.exp(rng.uniform(math.log(ASPECT[0]), math.log(ASPECT[1])))
-        height, width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if not (0 < height < grid and 0 < width < grid):
-            continue
-        top, left = rng.integers(0, grid - height + 1), rng.integers(0, grid - width + 1)
-        block = slice(top, top + height), slice(left, left + width)
-        if 0 < height * width - int(mask[block].sum()) <= missing:
-            return block
-    return None
+def draw_kept_patches(
+    rng: np.random.Generator, count: int, patches: int, mask_ratio: float
+) -> tuple[Indices, Indices]:
+    """For MAE (arXiv 2111.06377): which patches of each slice stay and which are hidden, at random.
+
+    Returns:
+        Kept (count, n) and hidden (count, m) patches in ascending order, n + m = ``patches``, where m is
+        the nearest to ``mask_ratio`` that leaves at least one patch of each kind.
+    """
+    hidden = min(max(round(patches * mask_ratio), 1), patches - 1)
+    order = rng.random((count, patches)).argsort(1)
+    return np.sort(order[:, hidden:], 1), np.sort(order[:, :hidden], 1)
+
+
+def _blocks(rng: np.random.Generator, masks: Mask, missing: Indices) -> tuple[Mask, Indices]:
+    """One rectangle for each mask (M, grid, grid), and how many patches it adds.
+
+    A rectangle that would add nothing, or more than is missing or than half of the grid, is refused: empty.
+    """
+    count, grid, _ = masks.shape
+    area, aspect, down, right = rng.random((4, count))
+    most = np.minimum(missing, grid * grid // 2)
+    area = MIN_BLOCK + (most - MIN_BLOCK) * area
+    aspect = np.exp(math.log(ASPECT[0]) + math.log(ASPECT[1] / ASPECT[0]) * aspect)
+    height, width = np.rint(np.sqrt(area * aspect)), np.rint(np.sqrt(area / aspect))
+    rows = _span(np.floor(down * (grid - height + 1)), height, grid)
+    columns = _span(np.floor(right * (grid - width + 1)), width, grid)
+    blocks = rows[:, :, None] & columns[:, None, :]
+    added = np.count_nonzero(blocks & ~masks, axis=(1, 2))
+    taken = (height < grid) & (width < grid) & (added <= most)
+    return blocks & taken[:, None, None], added * taken
+
+
+def _span(start: NDArray[np.float64], length: NDArray[np.float64], grid: int) -> Mask:
+    """Which of ``grid`` lines lie in [start, start + length): (M, grid)."""
+    lines = np.arange(grid)
+    return (lines >= start[:, None]) & (lines < (start + length)[:, None])

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from mricore.config.fields import Frozen
+from mricore.config.idle import idle_because
 from mricore.config.schema import Recipe
 from mricore.errors import UserError
 
@@ -34,10 +35,11 @@ def apply_overrides(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
     Values are read as JSON where they parse as JSON (numbers, true/false, lists), else as text.
 
     Raises:
-        UserError: no ``=``, an unknown path (the message lists valid names), or a value that the
-            schema refuses.
+        UserError: no ``=``, an unknown path (the message lists valid names), a value that the schema
+            refuses, or a setting that does nothing beside the others.
     """
     document = recipe.model_dump(mode="json")
+    assigned = []
     for assignment in assignments:
         path, separator, text = assignment.partition("=")
         if not separator:
@@ -45,7 +47,10 @@ def apply_overrides(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
                 f"--set {assignment!r} has no '='", "write --set path=value, e.g. optimizer.lr=1e-4"
             )
         _assign(document, path.strip(), _value(text.strip()))
-    return validated(document)
+        assigned.append(path.strip())
+    changed = validated(document)
+    _refuse_idle(recipe, changed, assigned)
+    return changed
 
 
 def validated(document: Mapping[str, Any]) -> Recipe:
@@ -83,6 +88,23 @@ def _assign(document: dict[str, Any], path: str, value: object) -> None:
     for section in sections:
         document = document[section]
     document[leaf] = value
+
+
+def value_at(document: Mapping[str, Any], path: str) -> Any:
+    """The value of a setting in plain data."""
+    value: Any = document
+    for part in path.split("."):
+        value = value[part]
+    return value
+
+
+def _refuse_idle(before: Recipe, changed: Recipe, paths: Iterable[str]) -> None:
+    """Repeating what a setting is already promises nothing, so it is no mistake."""
+    documents = before.model_dump(mode="json"), changed.model_dump(mode="json")
+    for path in paths:
+        was, will_be = (value_at(document, path) for document in documents)
+        if was != will_be and (reason := idle_because(changed, path)):
+            raise UserError(f"setting {path} does nothing with {reason}", f"leave it out, or change {reason}")
 
 
 def _value(text: str) -> object:

@@ -33,6 +33,8 @@ class Stream(IntEnum):
     VIEWS = 4
     MASKS = 5
     SAMPLE = 6
+    DROP_PATH = 7
+    WEIGHTS = 8
 
 
 def generator(seed: int, stream: Stream, *position: int) -> np.random.Generator:

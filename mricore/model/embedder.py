@@ -17,15 +17,18 @@ from torch import Tensor, nn
 from mricore.config.overrides import checked
 from mricore.config.schema import Model, Normalization
 from mricore.errors import UserError
+from mricore.model.encoder import build_encoder
 from mricore.model.image_token import ImageToken
+from mricore.model.mae_network import MaeNetwork
 from mricore.model.network import InputNorm, Network
 from mricore.model.sam_encoder import SamEncoder
 from mricore.model.segment_anything_class import as_segment_anything
+from mricore.model.tokens import Tokens
 from mricore.model.weights import load_strictly, read_tensors, write_tensors
 
 SETTINGS = "embedder.json"
 WEIGHTS = "embedder.safetensors"
-FORMAT = 1
+FORMAT = 2
 SLICES_PER_PASS = 32
 PERCENTILE_SHARES = (0.005, 0.995)
 
@@ -44,13 +47,17 @@ class Embedder(nn.Module):
         self.image_size = image_size
         self.normalization = normalization
         self.input_norm = InputNorm()
-        self.encoder = SamEncoder(settings)
+        self.encoder = build_encoder(settings)
         self.token = ImageToken(settings)
         self.requires_grad_(False)
 
     @classmethod
     def from_network(
-        cls, network: Network, settings: Model, image_size: int, normalization: Normalization = "slice"
+        cls,
+        network: Network | MaeNetwork,
+        settings: Model,
+        image_size: int,
+        normalization: Normalization = "slice",
     ) -> Embedder:
         """Copy encoder and image token of a network; the projection head stays behind.
 
@@ -105,7 +112,7 @@ class Embedder(nn.Module):
 
         Like any SAM encoder it takes normalised images (B, 3, H, W) of its native size alone.
         """
-        return as_segment_anything(self.encoder, self.settings)
+        return as_segment_anything(self._sam_encoder(), self.settings)
 
     def forward(self, images: ArrayLike | Tensor) -> NDArray[np.float32]:
         """Embed slices (N, H, W), (N, 1, H, W) or (H, W) of any numeric type: (N, dim) float32.
@@ -117,16 +124,26 @@ class Embedder(nn.Module):
         return torch.cat(parts).float().cpu().numpy()
 
     def dense(self, images: ArrayLike | Tensor) -> NDArray[np.float32]:
-        """Patch features before the neck: (N, h, w, dim) float32."""
-        return torch.cat(list(self._tokens(images))).float().cpu().numpy()
+        """Patch features (N, h, w, dim) float32: before the neck, or after the norm of a plain encoder."""
+        parts = [self.token.dense(tokens) for tokens in self._tokens(images)]
+        return torch.cat(parts).float().cpu().numpy()
 
     def neck(self, images: ArrayLike | Tensor) -> NDArray[np.float32]:
-        """Features for SAM's mask decoder: (N, neck_dim, h, w) float32."""
-        return (
-            torch.cat([self.encoder.to_neck(tokens) for tokens in self._tokens(images)]).float().cpu().numpy()
-        )
+        """Features for SAM's mask decoder: (N, neck_dim, h, w) float32.
 
-    def _tokens(self, images: ArrayLike | Tensor) -> Iterator[Tensor]:
+        Raises:
+            UserError: the encoder is a plain one, which has no neck.
+        """
+        encoder = self._sam_encoder()
+        parts = [encoder.to_neck(tokens.grid) for tokens in self._tokens(images)]
+        return torch.cat(parts).float().cpu().numpy()
+
+    def _sam_encoder(self) -> SamEncoder:
+        if not isinstance(self.encoder, SamEncoder):
+            raise UserError("a plain encoder has no neck and is no SAM encoder", "use dense() or an export")
+        return self.encoder
+
+    def _tokens(self, images: ArrayLike | Tensor) -> Iterator[Tokens]:
         slices = _as_slices(images)
         device = self.encoder.pos_embed.device
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""The network that student and teacher share: encoder, image token, projection head."""
+"""The network that student and teacher of DINOv2 share: encoder, image token, projection heads."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from mricore.config.schema import Head, Model
-from mricore.model.blocks import Attention
+from mricore.model.drop_path import DropPath
+from mricore.model.encoder import build_encoder
 from mricore.model.image_token import ImageToken
+from mricore.model.initialise import initialise
+from mricore.model.masked import MaskedPatches
 from mricore.model.projection_head import ProjectionHead
-from mricore.model.sam_encoder import ChannelNorm, SamEncoder
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -19,13 +21,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Projections:
-    """Outputs of one pass over a batch of b slices with L local crops; K prototypes, M masked patches.
-
-    ``patch_logits`` follow the true entries of the masks in row-major order.
-    """
+    """Outputs of one pass over a batch of b slices with L local crops; K prototypes, M masked patches."""
 
     image_logits: Tensor  # (2b, K): first global crop of all slices, then the second
-    patch_logits: Tensor  # (M, K)
+    patch_logits: Tensor  # (M, K), in the order of MaskedPatches.index
     local_logits: Tensor | None  # (L * b, K), crop by crop
     image_tokens: Tensor  # (2b, dim)
 
@@ -52,60 +51,51 @@ class Network(nn.Module):
     def __init__(self, model: Model, head: Head) -> None:
         super().__init__()
         self.input_norm = InputNorm()
-        self.encoder = SamEncoder(model)
+        self.encoder = build_encoder(model)
         self.token = ImageToken(model)
         self.head = ProjectionHead(model.dim, head)
+        self.patch_head = None if head.shared else ProjectionHead(model.dim, head)
         self.mask_token = nn.Parameter(torch.empty(model.dim))
 
-    def forward(self, globals_: Tensor, masks: Tensor, locals_: Tensor | None, hide: bool) -> Projections:
+    def forward(
+        self,
+        globals_: Tensor,
+        masked: MaskedPatches,
+        locals_: Tensor | None,
+        hide: bool,
+        drop: tuple[DropPath | None, DropPath | None] = (None, None),
+    ) -> Projections:
         """Project global crops (2b, 1, G, G), masked patches, and local crops (L * b, 1, S, S).
 
-        With ``hide`` the patches in ``masks`` (2b, g, g) are replaced by the mask token (student);
-        without, the same patches are projected from the full view (teacher).
+        With ``hide`` the masked patches are replaced by the mask token (student); without, the same patches
+        are projected from the full view (teacher). ``drop`` is for global and local crops. The device is
+        never waited for.
         """
-        tokens = self.encoder(self.input_norm(globals_), masks if hide else None, self.mask_token)
-        image_tokens, patches = self.token(tokens)
-        local_logits = None
+        masks = masked.grid if hide else None
+        tokens = self.encoder(self.input_norm(globals_), masks, self.mask_token, drop[0])
+        image_tokens, patches = self.token(tokens, masks)
+        chosen = patches.flatten(0, 1).index_select(0, masked.index)
+        images = [image_tokens]
         if locals_ is not None:
-            local_tokens, _ = self.token(self.encoder(self.input_norm(locals_)))
-            local_logits = self.head(local_tokens)
+            images.append(self.token(self.encoder(self.input_norm(locals_), drop=drop[1]))[0])
+        logits, patch_logits = self._project(images, chosen)
         return Projections(
-            image_logits=self.head(image_tokens),
-            patch_logits=self.head(patches[masks.flatten(1)]),
-            local_logits=local_logits,
+            image_logits=logits[0],
+            patch_logits=patch_logits,
+            local_logits=None if locals_ is None else logits[1],
             image_tokens=image_tokens,
         )
 
+    def _project(self, images: list[Tensor], patches: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Logits of each batch of image tokens, and of patches; each head is called once."""
+        parts = [*images, patches] if self.patch_head is None else images
+        logits = list(self.head(torch.cat(parts)).split([len(part) for part in parts]))
+        patch_logits = logits.pop() if self.patch_head is None else self.patch_head(patches)
+        return logits, patch_logits
+
 
 def build_network(model: Model, head: Head, generator: torch.Generator) -> Network:
-    """A network with random weights; a pure function of settings and generator.
-
-    The neck belongs to SAM's decoder and gets no gradient from DINO, so it is frozen.
-    """
+    """A network with random weights; a pure function of settings and generator."""
     network = Network(model, head)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.fill_(float("nan"))  # a forgotten initialisation cannot hide
-        for module in network.modules():
-            _initialise(module, generator)
-        for table in (network.encoder.pos_embed, network.token.query):
-            nn.init.trunc_normal_(table, std=0.02, generator=generator)
-        nn.init.zeros_(network.mask_token)
-    network.encoder.neck.requires_grad_(False)
+    initialise(network, generator)
     return network
-
-
-def _initialise(module: nn.Module, generator: torch.Generator) -> None:
-    if isinstance(module, nn.Linear | nn.Conv2d):
-        nn.init.trunc_normal_(module.weight, std=0.02, generator=generator)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.LayerNorm | ChannelNorm):
-        nn.init.ones_(module.weight)
-        nn.init.zeros_(module.bias)
-    elif isinstance(module, Attention):
-        nn.init.zeros_(module.rel_pos_h)
-        nn.init.zeros_(module.rel_pos_w)
-    elif isinstance(module, ProjectionHead):
-        nn.init.trunc_normal_(module.prototypes, std=0.02, generator=generator)
-        nn.init.ones_(module.prototypes_length)

@@ -30,5 +30,5 @@ class ProjectionHead(nn.Module):
         for index, layer in enumerate(self.layers):
             features = layer(F.gelu(features) if index else features)
         on_sphere = F.normalize(features.to(self.prototypes.dtype), dim=-1, eps=1e-6)
-        weights = self.prototypes_length * F.normalize(self.prototypes, dim=-1)
+        weights = torch._weight_norm(self.prototypes, self.prototypes_length)  # fused, as torch.nn uses it
         return F.linear(on_sphere, weights).float()

@@ -1,1 +1,1 @@
-"""The mathematics of DINOv2 as pure functions of tensors."""
+"""The mathematics of DINOv2 and MAE as pure functions of tensors."""

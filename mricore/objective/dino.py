@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-
-def cross_entropy_sum(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    """Sum over rows of the cross-entropy between targets and softmax(logits / temperature); scalar."""
-    return -(targets * torch.log_softmax(logits.float() / temperature, dim=-1)).sum()
+from mricore.objective.cross_entropy import cross_entropy
 
 
 def dino_shares(
@@ -22,13 +18,13 @@ def dino_shares(
     ``global_rows``, the slices of the global batch, so that shares sum to the mean.
     """
     b = global_logits.shape[0] // 2
-    first, second = targets[:b], targets[b:]
     locals_ = local_logits.shape[0] // b if local_logits is not None and b else 0
-    scale = 1.0 / ((2 + 2 * locals_) * global_rows)
-    crossed = torch.cat([second, first])
-    global_share = cross_entropy_sum(global_logits, crossed, temperature) * scale
+    weights = global_logits.new_full((2 * b,), 1.0 / ((2 + 2 * locals_) * global_rows), dtype=targets.dtype)
+    crossed = targets.roll(b, 0)
+    global_share = cross_entropy(global_logits, crossed, weights, temperature)
     if local_logits is None:
-        return global_share, torch.zeros_like(global_share)
+        return global_share, global_share.new_zeros(())
     # a sum over both teachers is one product with the sum of their targets
-    both = (first + second).repeat(locals_, 1)
-    return global_share, cross_entropy_sum(local_logits, both, temperature) * scale
+    both = targets[:b] + targets[b:]
+    views = local_logits.unflatten(0, (locals_, b))
+    return global_share, cross_entropy(views, both, weights[:b], temperature)

@@ -1,4 +1,4 @@
-"""Teacher targets: two ways to keep the teacher from giving every image the same answer."""
+"""Teacher targets, and the ways to keep the teacher from giving every image the same answer."""
 
 from __future__ import annotations
 
@@ -6,19 +6,26 @@ import torch
 from torch import Tensor
 
 from mricore.objective.communication import Communicator
+from mricore.objective.passes import centered_softmax, row_blocks, wide
 
-SINKHORN_ITERATIONS = 3
+SINKHORN_ROUNDS = 3
+
+
+def plain_targets(logits: Tensor, temperature: float) -> Tensor:
+    """softmax(logits / temperature): nothing keeps the teacher from collapse (an ablation)."""
+    return centered_softmax(logits, temperature)
 
 
 def centered_targets(logits: Tensor, center: Tensor, temperature: float) -> Tensor:
-    """softmax((logits - center) / temperature), rows sum to 1; (n, K) float32 (DINO, arXiv 2104.14294)."""
-    return torch.softmax((logits.float() - center) / temperature, dim=-1)
+    """softmax((logits - center) / temperature), rows sum to 1; (n, K) (DINO, arXiv 2104.14294)."""
+    return centered_softmax(logits, temperature, center)
 
 
 def updated_center(center: Tensor, logits: Tensor, momentum: float, communicator: Communicator) -> Tensor:
     """The moving average of the global batch's mean logits, (K,); unchanged if no worker has a row."""
-    count = torch.full((1,), float(logits.shape[0]), device=logits.device)
-    summed = communicator.sum(torch.cat([logits.float().sum(0), count]))
+    dtype = wide(logits.dtype)
+    count = torch.full((1,), float(logits.shape[0]), dtype=dtype, device=logits.device)
+    summed = communicator.sum(torch.cat([logits.sum(0, dtype=dtype), count]))
     mean = summed[:-1] / summed[-1].clamp(min=1)
     return torch.where(summed[-1] > 0, momentum * center + (1 - momentum) * mean, center)
 
@@ -27,18 +34,30 @@ def sinkhorn_targets(logits: Tensor, temperature: float, communicator: Communica
     """Sinkhorn-Knopp (SwAV, arXiv 2006.09882) over the global batch: prototypes share it evenly.
 
     ``logits`` (n, K) are this worker's rows; n may differ between workers and may be 0. Rows sum to 1.
-    Computed in logarithms, so that no temperature and no spread of logits can overflow or divide by zero.
+
+    A round gives equal mass to prototypes, then to rows. The first works on logarithms, so that no
+    temperature and no spread of logits overflows. After it every prototype has an entry of at least
+    1 / (rows K), as the largest of its column was at least 1 / rows and no row held more than K. So the
+    other rounds are products with one fixed matrix, whose scales stay below (rows K) ** 2, far inside the
+    range of float32.
     """
-    log_mass = logits.float() / temperature
-    for _ in range(SINKHORN_ITERATIONS):
-        log_mass = log_mass - _log_sum_over_batch(log_mass, communicator)  # prototypes to equal mass
-        log_mass = torch.log_softmax(log_mass, dim=1)  # rows to equal mass
-    return log_mass.exp()
+    plan = centered_softmax(logits, temperature, _soft_maximum(logits, temperature, communicator))
+    rows = plan.new_ones(len(plan))
+    prototypes = plan.new_ones(plan.shape[1])
+    for _ in range(SINKHORN_ROUNDS - 1):
+        prototypes = 1.0 / communicator.sum(plan.T @ rows)
+        rows = 1.0 / (plan @ prototypes)
+    for block in row_blocks(plan):
+        plan[block] *= prototypes * rows[block, None]
+    return plan
 
 
-def _log_sum_over_batch(log_mass: Tensor, communicator: Communicator) -> Tensor:
-    """log of the sum of exp over the rows of all workers, (K,)."""
-    highest = log_mass.max(0).values if len(log_mass) else log_mass.new_full(log_mass.shape[1:], -torch.inf)
-    highest = communicator.maximum(highest)
-    summed = communicator.sum(torch.exp(log_mass - highest).sum(0))
-    return highest + torch.log(summed)
+def _soft_maximum(logits: Tensor, temperature: float, communicator: Communicator) -> Tensor:
+    """temperature * log(sum of exp(logits / temperature)) over the rows of all workers, (K,)."""
+    dtype = wide(logits.dtype)
+    largest = logits.amax(0) if len(logits) else logits.new_full(logits.shape[1:], -torch.inf)
+    highest = communicator.maximum(largest.to(dtype))
+    mass = torch.zeros_like(highest)
+    for rows in row_blocks(logits):
+        mass += (logits[rows].to(dtype) - highest).div_(temperature).exp_().sum(0)
+    return highest + temperature * communicator.sum(mass).log()

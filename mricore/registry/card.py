@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+METHODS = {
+    "dinov2": "DINOv2 (DINO, iBOT, KoLeo); the weights are those of the moving-average teacher",
+    "mae": "masked autoencoding (MAE); the decoder is left out",
+}
+
 
 @dataclass(frozen=True)
 class CardFacts:
@@ -17,6 +22,7 @@ class CardFacts:
     manifest_digest: str
     generated_phantoms: bool
     scores: Sequence[str]
+    method: str
     initial_weights: str
     initial_weights_licence: str
 
@@ -40,7 +46,7 @@ def card(facts: CardFacts) -> str:
 {data}; slices by body location: {locations}. Dataset digest `{facts.manifest_digest[:16]}`.
 
 ## Training
-{facts.steps:,} steps of DINOv2 (DINO, iBOT, KoLeo); the weights are those of the moving-average teacher.
+{facts.steps:,} steps of {METHODS[facts.method]}.
 Initial weights: {facts.initial_weights} (licence: {facts.initial_weights_licence}).
 
 ## Scores

@@ -19,8 +19,17 @@ def load(uri: str, device: str = "cpu") -> Embedder:
     Raises:
         UserError: there is no such version, or it is not an encoder of mricore.
     """
+    return Embedder.load(folder_of(uri), device)
+
+
+def folder_of(uri: str) -> Path:
+    """The folder with the files of an encoder, fetched from the registry if need be.
+
+    Raises:
+        UserError: there is no such version, or it is not an encoder of mricore.
+    """
     if "://" not in uri and not uri.startswith("models:/"):
-        return Embedder.load(Path(uri), device)
+        return Path(uri)
     try:
         folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
     except (MlflowException, OSError):
@@ -31,4 +40,4 @@ def load(uri: str, device: str = "cpu") -> Embedder:
     found = sorted(folder.glob("artifacts/*/embedder.json"))
     if not found:
         raise UserError(f"{uri} is not an encoder of mricore", "choose a version that mricore published")
-    return Embedder.load(found[0].parent, device)
+    return found[0].parent

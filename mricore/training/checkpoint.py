@@ -11,8 +11,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -20,15 +21,16 @@ from torch import Tensor
 from mricore.config.overrides import validated
 from mricore.config.schema import Recipe
 from mricore.errors import UserError
-from mricore.model.network import Network
 from mricore.model.weights import load_strictly
 from mricore.objective.dinov2 import Centers
+from mricore.objective.health import Monitor
 from mricore.revision import code_revision
-from mricore.training.state import TrainState
+from mricore.training.methods import method_of
+from mricore.training.state import Trained, TrainState
 
 TENSORS = "tensors.safetensors"
 STATE = "state.json"
-FORMAT = 1
+FORMAT = 2
 Row = dict[str, float]
 """Metrics of one step: "step", "loss/...", "gauge/...", "schedule/...", "time/...", "progress/..."."""
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -58,6 +60,8 @@ def save_checkpoint(folder: Path, state: TrainState, info: CheckpointInfo, rows:
     document = {
         "format": FORMAT,
         "step": info.step,
+        "roll_backs": state.roll_backs,
+        "health": state.monitor.state(),
         "epoch": info.epoch,
         "steps_per_epoch": info.steps_per_epoch,
         "manifest_digest": info.manifest_digest,
@@ -101,7 +105,7 @@ def load_checkpoint(folder: Path, state: TrainState) -> CheckpointInfo:
     """
     document = _document(folder)
     tensors = _read_tensors(folder, document["sha256"])
-    for part, module in (("student", state.student), ("teacher", state.teacher)):
+    for part, module in _networks(state).items():
         try:
             module.load_state_dict(_taken(tensors, part))
         except RuntimeError:
@@ -109,35 +113,47 @@ def load_checkpoint(folder: Path, state: TrainState) -> CheckpointInfo:
                 f"checkpoint {folder.name} is of another model", "use the recipe it was made with"
             ) from None
     _load_moments(state, tensors)
-    centers = _taken(tensors, "centers")
-    device = state.centers.image.device
-    state.centers = Centers(centers["image"].to(device), centers["patch"].to(device))
+    if state.centers is not None:
+        centers = _taken(tensors, "centers")
+        device = state.centers.image.device
+        state.centers = Centers(centers["image"].to(device), centers["patch"].to(device))
     if tensors:
         raise UserError(f"checkpoint {folder.name} has unknown tensors", "use the version it was made with")
-    state.step = document["step"]
+    state.step, state.roll_backs = document["step"], document["roll_backs"]
+    state.monitor = Monitor.restored(state.monitor.settings, document["health"])
     return read_info(folder)
 
 
-def read_teacher(folder: Path) -> tuple[CheckpointInfo, Network]:
-    """The moving-average network of a checkpoint, which is the one that is shipped.
+def read_shipped(folder: Path) -> tuple[CheckpointInfo, Trained]:
+    """The network of a checkpoint that users get: the teacher, or the student where there is none.
 
     Raises:
         UserError: the checkpoint is damaged.
     """
     info = read_info(folder)
-    tensors = _taken(_read_tensors(folder, _document(folder)["sha256"]), "teacher")
-    teacher = Network(info.recipe.model, info.recipe.head)
-    load_strictly(teacher, tensors)
-    return info, teacher.eval()
+    tensors = _read_tensors(folder, _document(folder)["sha256"])
+    method = method_of(info.recipe)
+    network = cast(Trained, method.network(torch.Generator()))
+    load_strictly(network, _taken(tensors, "teacher" if method.has_teacher else "student"))
+    return info, network.eval()
+
+
+def _networks(state: TrainState) -> dict[str, Trained]:
+    networks = {"student": state.student}
+    return networks if state.teacher is None else {**networks, "teacher": state.teacher}
 
 
 def _tensors(state: TrainState) -> dict[str, Tensor]:
-    tensors = {f"student/{name}": tensor for name, tensor in state.student.state_dict().items()}
-    tensors |= {f"teacher/{name}": tensor for name, tensor in state.teacher.state_dict().items()}
+    tensors = {
+        f"{part}/{name}": tensor
+        for part, network in _networks(state).items()
+        for name, tensor in network.state_dict().items()
+    }
     for name, parameter in state.student.named_parameters():
         moments: dict[str, Tensor] = state.optimizer.state.get(parameter, {})
         tensors |= {f"optimizer/{kind}/{name}": moments[kind] for kind in moments}
-    tensors |= {"centers/image": state.centers.image, "centers/patch": state.centers.patch}
+    if state.centers is not None:
+        tensors |= {"centers/image": state.centers.image, "centers/patch": state.centers.patch}
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
 
@@ -146,10 +162,8 @@ def _load_moments(state: TrainState, tensors: dict[str, Tensor]) -> None:
     for name, parameter in state.student.named_parameters():
         found = {kind: moments.pop(name) for kind, moments in by_kind.items() if name in moments}
         if found:
-            state.optimizer.state[parameter] = {
-                kind: tensor if kind == "step" else tensor.to(parameter.device)
-                for kind, tensor in found.items()
-            }
+            moved = {kind: tensor.to(parameter.device) for kind, tensor in found.items()}
+            state.optimizer.state[parameter] = moved
     if any(by_kind.values()):
         raise UserError(
             "the checkpoint holds optimiser state of another model", "use the recipe it was made with"

@@ -45,7 +45,7 @@ class RunRecord:
     report: str = ""
 
 
-PLACEMENT: dict[str, set[str]] = {
+PLACEMENT: dict[str, Any] = {
     "data": {"source"},
     "train": {
         "workers",
@@ -58,6 +58,8 @@ PLACEMENT: dict[str, set[str]] = {
         "log_every",
     },
     "model": {"attention"},
+    "initial": {"weights"},
+    "health": True,
 }
 """Settings of where and how safely a run happens, not of what is learned; they may change on the way."""
 
@@ -121,7 +123,7 @@ def train(
     """Train to the end and return the last checkpoint; continues a run that was interrupted.
 
     Raises:
-        UserError: resources are missing, the loss diverged, or a shard is damaged.
+        UserError: resources are missing, the run is ill, or a shard is damaged.
     """
     check_resources(recipe)
     job = WorkerJob(recipe.model_dump(mode="json"), dataset.uri, ledger)
@@ -168,10 +170,11 @@ def _log_missing(tracked: Tracked, run: Place) -> None:
 
 def _outcome(result: Any) -> Checkpoint:
     returned = result.return_value or {}
-    if "diverged_at" in returned:
+    if "ill_at" in returned:
         raise UserError(
-            f"the loss is not a finite number at step {returned['diverged_at']}",
-            "lower --set optimizer.lr, or raise --set optimizer.warmup_fraction",
+            f"training paused at step {returned['ill_at']}: {returned['sign']}",
+            "lower --set optimizer.lr or raise --set optimizer.warmup_fraction; "
+            "or go on as it is with --set health.action=log (or roll_back)",
         )
     if result.checkpoint is None:
         raise RuntimeError("training ended without a checkpoint")

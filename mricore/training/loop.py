@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mricore.config.schema import Recipe
 from mricore.data.batch import Batch
 from mricore.data.stream import BatchSource
 from mricore.objective.communication import Communicator
 from mricore.training.checkpoint import Row
+from mricore.training.method import Gauges
+from mricore.training.methods import method_of
 from mricore.training.rates import rates_at
 from mricore.training.state import TrainState
-from mricore.training.step import Forward, train_step, views_of
+from mricore.training.step import train_step
+
+logger = logging.getLogger(__name__)
 
 
-class DivergedError(Exception):
-    """A loss is no longer a finite number; holds the step."""
+class IllError(Exception):
+    """The run must not go on as it is; holds the step and the sign of illness."""
 
-    def __init__(self, step: int) -> None:
-        self.step = step
-        super().__init__(f"loss is not finite at step {step}")
+    def __init__(self, step: int, sign: str) -> None:
+        self.step, self.sign = step, sign
+        super().__init__(f"{sign} at step {step}")
 
 
 @dataclass(frozen=True)
@@ -54,21 +60,24 @@ class Clock:
 class Loop:
     """Trains a state to the end of the recipe.
 
-    ``observe`` is called with every batch that has been trained on; tests keep a ledger with it.
+    ``observe`` is called with every batch that has been trained on; tests keep a ledger with it. ``restore``
+    puts the state back to the last checkpoint (or to the beginning), for ``health.action=roll_back``.
     """
 
     state: TrainState
-    forward: Forward
+    forward: nn.Module
     source: BatchSource
     recipe: Recipe
     communicator: Communicator
     device: torch.device
     observe: Callable[[Batch], None] | None = None
     stop_after: int | None = None
+    restore: Callable[[TrainState], None] | None = None
 
     def __post_init__(self) -> None:
         self.steps_per_epoch = self.source.steps(0)
         self.total = self.steps_per_epoch * self.recipe.train.epochs
+        self.method = method_of(self.recipe)
         self._clock = Clock()
         self._pending: list[tuple[Row, dict[str, Tensor]]] = []
         self._slices = 0
@@ -78,58 +87,103 @@ class Loop:
         """Run to the end, or until ``stop_after`` steps are done.
 
         Raises:
-            DivergedError: a loss became infinite or NaN (found at the next report).
+            IllError: the run is ill (found at the next report) and the recipe says to pause, or no more
+                roll-backs are allowed.
         """
         end = min(self.total, self.stop_after or self.total)
         while self.state.step < end:
             epoch, first = divmod(self.state.step, self.steps_per_epoch)
             for batch in self.source.batches(epoch, first):
                 self._clock.lap("data_wait")
-                self._advance(batch)
-                if self.state.step % self.recipe.train.log_every == 0 or self.state.step == end:
-                    yield self._report(last=self.state.step == end)
+                step = self.state.step + 1
+                due = step % self.recipe.train.log_every == 0 or step == end
+                gauges = self._advance(batch, due)
+                if due:
+                    report, illness = self._report(gauges(), last=step == end)
+                    if report:
+                        yield report
                     self._clock.lap("checkpoint")  # all that the caller does with a report
-                if self.state.step == end:
+                    if illness:
+                        self._roll_back(illness)
+                        break
+                if step == end:
                     return
 
-    def _advance(self, batch: Batch) -> None:
+    def _advance(self, batch: Batch, measured: bool) -> Callable[[], Gauges]:
         recipe = self.recipe
         rates = rates_at(self.state.step, self.total, recipe)
-        views = views_of(batch, recipe, self.device)
+        views = self.method.views(batch, rates, self.device)
         self._clock.lap("views")
-        with_gauges = (self.state.step + 1) % recipe.train.log_every == 0
-        metrics = train_step(
-            self.state, self.forward, views, batch.counts, rates, recipe, self.communicator, with_gauges
+        metrics, gauges = train_step(
+            self.state,
+            self.method,
+            self.forward,
+            views,
+            batch.counts,
+            rates,
+            recipe,
+            self.communicator,
+            measured,
         )
         self._clock.lap("step")
         self._slices += batch.global_size
         row: Row = {"step": float(self.state.step)}
-        row |= {f"schedule/{name}": value for name, value in rates.logged().items()}
+        row |= {f"schedule/{name}": value for name, value in rates.logged(self.method.has_teacher).items()}
         self._pending.append((row, metrics))
         if self.observe is not None:
             self.observe(batch)
+        return gauges
 
-    def _report(self, last: bool) -> Report:
+    def _report(self, gauges: Gauges, last: bool) -> tuple[Report | None, IllError | None]:
+        """A report, unless the loss is no number, and an illness that must be acted on.
+
+        All workers come to the same diagnosis, as they see the same sums. What may be ill is not saved.
+        """
+        self._pending[-1][1].update(gauges)
+        rows, due = self._summed()
+        for row in rows:
+            if not math.isfinite(row["loss/total"]):
+                return None, IllError(int(row["step"]), "the loss is not a finite number")
+        sign = self.state.monitor.observe(rows[-1])
+        if sign and self.recipe.health.action == "log":
+            logger.warning("step %d: %s", self.state.step, sign)
+            sign = None
+        save = (due or last) and not sign and (last or not self.state.monitor.suspicious)
+        if save:
+            self._saved_at = time.monotonic()
+        step = self.state.step
+        return Report(rows, step, save), IllError(step, sign) if sign else None
+
+    def _summed(self) -> tuple[list[Row], bool]:
         """Sum the shares of all workers in one go; the first worker's clock decides about a checkpoint."""
         due = time.monotonic() - self._saved_at >= self.recipe.train.checkpoint_seconds
         shares = [value.float() for _, metrics in self._pending for value in metrics.values()]
         decision = torch.tensor(float(due and self.communicator.rank == 0), device=self.device)
-        summed = self.communicator.sum(torch.stack([*shares, decision])).tolist()
-        save = bool(summed.pop()) or last
-        if save:
-            self._saved_at = time.monotonic()
-        rows = self._rows(iter(summed))
-        return Report(rows, self.state.step, save)
-
-    def _rows(self, values: Iterator[float]) -> list[Row]:
-        rows = []
-        for row, metrics in self._pending:
-            row |= {name: next(values) for name in metrics}
-            if not torch.isfinite(torch.tensor(row["loss/total"])):
-                raise DivergedError(int(row["step"]))
-            rows.append(row)
+        *values, save = self.communicator.sum(torch.stack([*shares, decision])).tolist()
+        rest = iter(values)
+        rows = [row | {name: next(rest) for name in metrics} for row, metrics in self._pending]
         seconds = self._clock.seconds
         rows[-1] |= {f"time/{kind}_s": spent / len(rows) for kind, spent in seconds.items()}
         rows[-1]["progress/slices_per_s"] = self._slices / max(sum(seconds.values()), 1e-9)
         self._pending, self._slices, self._clock = [], 0, Clock()
-        return rows
+        return rows, bool(save)
+
+    def _roll_back(self, illness: IllError) -> None:
+        """Put the state back to where it was well, to go on with a lower learning rate.
+
+        Raises:
+            IllError: the recipe says to pause, or it was tried often enough.
+        """
+        health, tried = self.recipe.health, self.state.roll_backs
+        if health.action != "roll_back" or self.restore is None or tried >= health.max_roll_backs:
+            raise illness
+        self.restore(self.state)
+        self.state.roll_backs = tried + 1
+        self.state.monitor.forget()
+        self._saved_at = -math.inf  # the next report saves how often it was tried
+        logger.warning(
+            "%s; back to step %d with the learning rate times %g",
+            illness,
+            self.state.step,
+            health.roll_back_lr_scale**self.state.roll_backs,
+        )

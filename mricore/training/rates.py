@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from mricore.config.schema import Recipe
+from mricore.config.schema import Augment, Optimizer, Recipe
 from mricore.objective.schedules import cosine, linear, warmup_cosine
 
 REFERENCE_BATCH = 1024
@@ -14,22 +14,30 @@ REFERENCE_BATCH = 1024
 
 @dataclass(frozen=True)
 class Rates:
-    """What the schedules say for one step."""
+    """What the schedules say for one step; ``trunk_scale`` multiplies the encoder's learning rate."""
 
     lr: float
     weight_decay: float
     teacher_momentum: float
     teacher_temperature: float
     freeze_prototypes: bool
+    trunk_scale: float
+    global_size: int
+    local_size: int
 
-    def logged(self) -> dict[str, float]:
-        """For metrics."""
-        return {
+    def logged(self, with_teacher: bool) -> dict[str, float]:
+        """For metrics; what concerns the teacher only where there is one."""
+        general = {
             "lr": self.lr,
             "weight_decay": self.weight_decay,
+            "trunk_scale": self.trunk_scale,
+            "global_size": float(self.global_size),
+        }
+        teacher = {
             "teacher_momentum": self.teacher_momentum,
             "teacher_temperature": self.teacher_temperature,
         }
+        return general | (teacher if with_teacher else {})
 
 
 def peak_lr(recipe: Recipe) -> float:
@@ -39,17 +47,38 @@ def peak_lr(recipe: Recipe) -> float:
 
 def rates_at(step: int, total: int, recipe: Recipe) -> Rates:
     """Rates of step ``step`` (0-based) in a run of ``total`` steps."""
-    optimizer, objective = recipe.optimizer, recipe.objective
-    warmup = optimizer.warmup_fraction * total
+    optimizer, objective, train = recipe.optimizer, recipe.objective, recipe.train
+    length = total * (train.schedule_epochs or train.epochs) / train.epochs
+    warmup = optimizer.warmup_fraction * length
+    global_size, local_size = sizes_at(step, total, recipe.augment)
     return Rates(
-        lr=warmup_cosine(step, total, warmup, peak_lr(recipe), optimizer.min_lr),
-        weight_decay=cosine(step, total, optimizer.weight_decay, optimizer.weight_decay_end),
-        teacher_momentum=cosine(step, total, objective.teacher_momentum, 1.0),
+        lr=warmup_cosine(step, length, warmup, peak_lr(recipe), optimizer.min_lr),
+        weight_decay=cosine(step, length, optimizer.weight_decay, optimizer.weight_decay_end),
+        teacher_momentum=cosine(step, length, objective.teacher_momentum, 1.0),
         teacher_temperature=linear(
             step,
-            objective.teacher_temperature_warmup_fraction * total,
+            objective.teacher_temperature_warmup_fraction * length,
             objective.teacher_temperature_start,
             objective.teacher_temperature,
         ),
-        freeze_prototypes=step < optimizer.freeze_prototypes_fraction * total,
+        freeze_prototypes=step < optimizer.freeze_prototypes_fraction * length,
+        trunk_scale=_trunk_scale(step, length, optimizer),
+        global_size=global_size,
+        local_size=local_size,
     )
+
+
+def sizes_at(step: int, total: int, settings: Augment) -> tuple[int, int]:
+    """Sides of global and of local crops in pixels; stages are parts of the run, not of the schedule."""
+    for stage in settings.stages:
+        if step < stage.until * total:
+            return stage.global_size, stage.local_size
+    return settings.global_size, settings.local_size
+
+
+def _trunk_scale(step: int, length: float, settings: Optimizer) -> float:
+    """0 while the heads warm up, then rising to 1."""
+    frozen = settings.freeze_trunk_fraction * length
+    if step < frozen:
+        return 0.0
+    return linear(step - frozen, settings.ramp_trunk_fraction * length, 0.0, 1.0)

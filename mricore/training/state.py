@@ -6,38 +6,78 @@ import copy
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from mricore.config.schema import Recipe
-from mricore.model.network import Network, build_network
+from mricore.model.mae_network import MaeNetwork
+from mricore.model.network import Network
 from mricore.objective.dinov2 import Centers
+from mricore.objective.health import Monitor
 from mricore.training.optimizer import build_optimizer
+
+Trained = Network | MaeNetwork
 
 
 @dataclass
 class TrainState:
-    """Student, teacher (its moving average), optimiser, centres, and the number of steps done."""
+    """What a checkpoint holds, besides ``anchor``: the encoder's first weights, which drift is measured from.
 
-    student: Network
-    teacher: Network
+    MAE has no teacher and no centres. ``roll_backs`` counts how often the run went back to a checkpoint
+    because it was ill.
+    """
+
+    student: Trained
+    teacher: Trained | None
     optimizer: torch.optim.Optimizer
-    centers: Centers
+    centers: Centers | None
+    anchor: list[Tensor]
+    monitor: Monitor
     step: int = 0
+    roll_backs: int = 0
+
+    @property
+    def shipped(self) -> Trained:
+        """The network that users get: the teacher, or the student where there is none."""
+        return self.student if self.teacher is None else self.teacher
+
+    @property
+    def the_teacher(self) -> Trained:
+        """The teacher of a method that has one."""
+        if self.teacher is None:
+            raise RuntimeError("this method has no teacher")
+        return self.teacher
+
+    @property
+    def the_centers(self) -> Centers:
+        """The centres of a method that has them."""
+        if self.centers is None:
+            raise RuntimeError("this method has no centres")
+        return self.centers
 
 
-def initial_network(recipe: Recipe) -> Network:
-    """The network before the first step; a pure function of the recipe."""
-    generator = torch.Generator().manual_seed(recipe.seed)
-    return build_network(recipe.model, recipe.head, generator)
-
-
-def initial_state(recipe: Recipe, device: torch.device) -> TrainState:
-    """Teacher equal to student, zero centres, step 0, all on ``device``."""
-    student = initial_network(recipe).to(device)
-    teacher = copy.deepcopy(student).requires_grad_(False).eval()
+def state_of(student: Trained, teacher: Trained | None, recipe: Recipe, device: torch.device) -> TrainState:
+    """A state at step 0 from networks that are ready, all on ``device``."""
+    student = student.to(device)
     zeros = torch.zeros(recipe.head.prototypes, device=device)
     return TrainState(
         student=student,
-        teacher=teacher,
+        teacher=None if teacher is None else teacher.to(device).requires_grad_(False).eval(),
         optimizer=build_optimizer(student.named_parameters(), recipe.model.depth, recipe.optimizer),
-        centers=Centers(zeros, zeros.clone()),
+        centers=None if teacher is None else Centers(zeros, zeros.clone()),
+        anchor=[parameter.detach().clone() for parameter in student.encoder.parameters()],
+        monitor=Monitor(recipe.health),
     )
+
+
+def twin_of(network: Trained) -> Trained:
+    """A copy with weights of its own."""
+    return copy.deepcopy(network)
+
+
+def restart(state: TrainState, beginning: TrainState) -> None:
+    """Put a state back to its beginning, keeping its modules, which others hold."""
+    state.student.load_state_dict(beginning.student.state_dict())
+    if state.teacher is not None:
+        state.teacher.load_state_dict(beginning.the_teacher.state_dict())
+    state.optimizer.state.clear()
+    state.centers, state.monitor, state.step = beginning.centers, beginning.monitor, 0

@@ -13,6 +13,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from mricore.config.overrides import validated
+from mricore.config.schema import Recipe
 from mricore.data.batch import Batch
 from mricore.data.manifest import Manifest, read_manifest
 from mricore.data.readers import window_reader
@@ -20,8 +21,9 @@ from mricore.data.storage import Place
 from mricore.data.stream import PlannedSource
 from mricore.objective.communication import Alone, Communicator, ProcessGroup
 from mricore.training.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
-from mricore.training.loop import DivergedError, Loop, Report
-from mricore.training.state import TrainState, initial_state
+from mricore.training.initial import initial_state
+from mricore.training.loop import IllError, Loop, Report
+from mricore.training.state import TrainState, restart
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class WorkerJob:
 
 
 def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
-    """Train from the last checkpoint to the end; returns the last step, or the step of divergence."""
+    """Train from the last checkpoint to the end; returns the last step, or step and sign of an illness."""
     job = WorkerJob(**settings)
     recipe = validated(job.recipe)
     context = ray.train.get_context()
@@ -57,20 +59,37 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     )
     communicator: Communicator = ProcessGroup() if workers > 1 else Alone()
     forward = DistributedDataParallel(state.student) if workers > 1 else state.student
-    loop = Loop(state, forward, source, recipe, communicator, device, _ledger(job.ledger, rank))
+    loop = Loop(
+        state,
+        forward,
+        source,
+        recipe,
+        communicator,
+        device,
+        observe=_ledger(job.ledger, rank),
+        restore=lambda state: _restore(state, recipe),
+    )
     try:
         for report in loop.run():
             _report(report, loop, manifest, rank)
-    except DivergedError as error:
-        return {"diverged_at": error.step}
+    except IllError as error:
+        return {"ill_at": error.step, "sign": error.sign}
     return {"step": state.step}
 
 
-def _resume(state: TrainState) -> None:
+def _resume(state: TrainState) -> bool:
+    """Load the last checkpoint, if there is one."""
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             load_checkpoint(Path(folder), state)
+    return checkpoint is not None
+
+
+def _restore(state: TrainState, recipe: Recipe) -> None:
+    """Back to the last checkpoint, or to the beginning where none was written yet."""
+    if not _resume(state):
+        restart(state, initial_state(recipe, state.anchor[0].device))
 
 
 def _report(report: Report, loop: Loop, manifest: Manifest, rank: int) -> None:

@@ -20,6 +20,7 @@ from mricore.training.place import Home, home
 from mricore.training.telemetry import end_run, require_tracking
 from mricore.tuning.study import Arm, run_study
 from mricore.workflows.dataset import curated_dataset
+from mricore.workflows.initial import with_weights
 from mricore.workflows.judgement import judge_run
 from mricore.workflows.runs import open_run
 
@@ -51,6 +52,7 @@ def ablate(request: AblationRequest) -> dict[str, list[str]]:
     where = home(request.out)
     where.outputs.require_writable()
     require_tracking(where)
+    recipes = {name: with_weights(recipe, where.outputs) for name, recipe in recipes.items()}
     with ray_session():
         policy = next(iter(recipes.values())).curation
         dataset, manifest = curated_dataset(request.data, where.outputs, policy, request.key_file)

@@ -18,8 +18,8 @@ from mricore.imaging.intensity import normalize
 from mricore.model.embedder import Embedder
 from mricore.records import SliceRecord
 from mricore.registry.load import load
-from mricore.training.checkpoint import read_teacher
-from mricore.training.state import initial_network
+from mricore.training.checkpoint import read_shipped
+from mricore.training.initial import initial_network
 
 SAMPLE = 400
 PICTURES = 8
@@ -42,12 +42,12 @@ class Judgement:
 
 
 def judge_run(checkpoint: Path, recipe: Recipe, dataset: Place, manifest: Manifest) -> Judgement:
-    """Compare the teacher of a checkpoint with the network before the first step."""
-    info, teacher = read_teacher(checkpoint)
+    """Compare the network of a checkpoint that is shipped with the one before the first step."""
+    info, shipped = read_shipped(checkpoint)
     size = recipe.augment.global_size
     mode = recipe.data.normalization
-    after = Embedder.from_network(teacher, recipe.model, size, mode)
-    before = Embedder.from_network(initial_network(recipe), recipe.model, size, mode)
+    after = Embedder.from_network(shipped, recipe.model, size, mode)
+    before = Embedder.from_network(initial_network(recipe)[0], recipe.model, size, mode)
     samples = sample_slices(dataset, manifest, SAMPLE, recipe.seed)
     slices = labelled(samples, mode)
     embedded = [embed_slices(embedder, slices.images) for embedder in (after, before)]

@@ -26,6 +26,7 @@ from mricore.training.telemetry import Tracked, end_run, history, log_text, requ
 from mricore.workflows import summary
 from mricore.workflows.curate import describe
 from mricore.workflows.dataset import curated_dataset
+from mricore.workflows.initial import with_weights
 from mricore.workflows.judgement import Judgement, judge_run
 from mricore.workflows.runs import open_run
 
@@ -95,6 +96,7 @@ def pretrain(request: Request) -> RunRecord:
         place(request.data).require()
     where.outputs.require_writable()
     require_tracking(where)
+    recipe = with_weights(recipe, where.outputs)
     with ray_session():
         launch.check_resources(recipe)
         with watch.stage("data"):

@@ -6,26 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from mricore.config.overrides import setting_paths
+from mricore.config.overrides import setting_paths, value_at
 from mricore.config.schema import Recipe
-from mricore.data.batch import Batch, Slices
 from mricore.data.manifest import Manifest
 from mricore.data.progress import duration
-from mricore.data.stream import image_of
 from mricore.imaging.intensity import normalize
 from mricore.records import SliceRecord
 from mricore.registry.card import CardFacts, card
 from mricore.registry.publish import Version
-from mricore.report.figures import with_mask
 from mricore.report.page import ReportInputs, render
 from mricore.training.checkpoint import Row
 from mricore.training.launch import RunRecord
 from mricore.training.place import Home
-from mricore.training.step import views_of
 from mricore.training.telemetry import Tracked
+from mricore.workflows.crops import crops_of
+from mricore.workflows.initial import origin
 from mricore.workflows.judgement import Judgement
 
 CROPPED = 3
@@ -35,17 +31,12 @@ PICTURES = 8
 def flat(recipe: Recipe) -> dict[str, Any]:
     """All settings by dotted path."""
     document = recipe.model_dump(mode="json")
-    values = {}
-    for path in setting_paths():
-        value: Any = document
-        for part in path.split("."):
-            value = value[part]
-        values[path] = value
-    return values
+    return {path: value_at(document, path) for path in setting_paths()}
 
 
 def model_card(recipe: Recipe, manifest: Manifest, judgement: Judgement) -> str:
     """The card of the registered version."""
+    name, licence = origin(recipe.initial)
     return card(
         CardFacts(
             recipe=recipe.name,
@@ -55,8 +46,9 @@ def model_card(recipe: Recipe, manifest: Manifest, judgement: Judgement) -> str:
             manifest_digest=manifest.digest,
             generated_phantoms=manifest.generated_phantoms,
             scores=[str(score) for score in judgement.scores],
-            initial_weights="random",
-            initial_weights_licence="none needed",
+            method=recipe.method,
+            initial_weights=name,
+            initial_weights_licence=licence,
         )
     )
 
@@ -80,6 +72,7 @@ def page(
     facts += [("slices per second", f"{np.mean(rates):.1f}")] if rates else []
     facts += [("registered", f"{version.name} v{version.number}"), ("alias", version.alias or "not moved")]
     facts += [("time of this process", duration(sum(seconds.values())))]
+    cropped = judgement.samples[:CROPPED]
     return render(
         ReportInputs(
             title=f"MRI encoder pretraining, recipe {recipe.name}",
@@ -87,7 +80,10 @@ def page(
             facts=facts,
             history=rows,
             examples=[(normalize(one, "slice"), _caption(one)) for one in judgement.samples[:PICTURES]],
-            crops=_crops(recipe, judgement.samples[:CROPPED]),
+            crops=[
+                (_caption(one), pictures)
+                for one, pictures in zip(cropped, crops_of(recipe, cropped), strict=True)
+            ],
             features=judgement.features,
             scores=judgement.scores,
             distributions=manifest.distributions,
@@ -143,27 +139,3 @@ def _commands(version: Version) -> list[tuple[str, str]]:
 
 def _caption(record: SliceRecord) -> str:
     return ", ".join((record.location, record.sequence, record.plane, record.vendor))
-
-
-def _crops(
-    recipe: Recipe, samples: Sequence[SliceRecord]
-) -> list[tuple[str, list[tuple[str, NDArray[Any]]]]]:
-    """Crops of some slices as training cuts them."""
-    images = [image_of(one, recipe.data.normalization) for one in samples]
-    count = len(images)
-    batch = Batch(0, 0, Slices(images, [one.slice_id for one in samples]), np.arange(count), count, (count,))
-    views = views_of(batch, recipe, torch.device("cpu"))
-    globals_, masks = views.globals[:, 0].numpy(), views.masks.numpy()
-    shown = []
-    for index, one in enumerate(samples):
-        pictures: list[tuple[str, NDArray[Any]]] = [("slice", normalize(one, "slice"))]
-        for crop in range(2):
-            place = crop * count + index
-            pictures.append((f"global crop {crop + 1}", globals_[place]))
-            if masks[place].any():
-                pictures.append(("as the student sees it", with_mask(globals_[place], masks[place])))
-        if views.locals is not None:
-            locals_ = views.locals[index::count, 0].numpy()
-            pictures += [(f"local crop {number + 1}", crop) for number, crop in enumerate(locals_)]
-        shown.append((_caption(one), pictures))
-    return shown

@@ -1,65 +1,158 @@
-"""Network, weight files and the embedder that users get."""
-
-import pickle
+"""The network of DINOv2: what student and teacher see, and which head projects what."""
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from sam_reference import sam_encoder
 
 from mricore.config.schema import Head, Model
 from mricore.errors import UserError
-from mricore.model.embedder import SETTINGS, WEIGHTS, Embedder
+from mricore.model.drop_path import draw_kept, kept_of
+from mricore.model.masked import masked_patches
 from mricore.model.network import build_network
 from mricore.model.sam_encoder import SamEncoder
-from mricore.model.weights import load_sam, load_strictly, read_tensors
+from mricore.model.weights import load_strictly
 
-MODEL = Model(dim=16, depth=2, heads=2, patch=4, window=5, global_blocks=(1,), native_grid=8, neck_dim=4)
+SIZES = {"dim": 16, "depth": 2, "heads": 2, "patch": 4, "native_grid": 8}
+SAM = Model(window=5, global_blocks=(1,), neck_dim=4, **SIZES)
+MODELS = {
+    "sam": SAM,
+    "sam, mean": SAM.model_copy(update={"readout": "mean"}),
+    "plain": Model(kind="plain", readout="class", **SIZES),
+    "plain, mean": Model(kind="plain", readout="mean", **SIZES),
+}
 HEAD = Head(prototypes=12, hidden=16, bottleneck=8)
+CPU = torch.device("cpu")
 
 
-def network(seed=0):
-    return build_network(MODEL, HEAD, torch.Generator().manual_seed(seed))
+@pytest.fixture(params=MODELS)
+def model(request):
+    return MODELS[request.param]
 
 
-def test_a_network_is_complete_and_a_function_of_its_seed():
-    one, two, other = network(0), network(0), network(1)
+def network(model=SAM, seed=0, shared=True):
+    head = HEAD.model_copy(update={"shared": shared})
+    return build_network(model, head, torch.Generator().manual_seed(seed))
+
+
+def masks_of(*true, crops=2):
+    masks = np.zeros((crops, 4, 4), bool)
+    for place in true:
+        masks[place] = True
+    return masked_patches(masks, CPU)
+
+
+def test_a_network_is_complete_and_a_function_of_its_seed(model):
+    one, two, other = network(model, 0), network(model, 0), network(model, 1)
     assert all(torch.isfinite(parameter).all() for parameter in one.parameters())
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
     assert not torch.equal(one.encoder.pos_embed, other.encoder.pos_embed)
 
 
-def test_the_student_does_not_see_masked_patches_and_the_teacher_does():
+def test_random_weights_have_the_sizes_of_dinov2():
+    made = network(Model(kind="plain", readout="class", dim=256, depth=1, heads=2, native_grid=14))
+    encoder = made.encoder
+    assert encoder.pos_embed.std().item() == pytest.approx(0.02, rel=0.1)
+    assert encoder.cls_token.std().item() == pytest.approx(1e-6, rel=0.3)
+    assert encoder.blocks[0].mlp.lin1.weight.std().item() == pytest.approx(0.02, rel=0.1)
+    assert not encoder.blocks[0].mlp.lin1.bias.any()
+    assert (encoder.blocks[0].norm1.weight == 1).all()
+    assert (made.head.prototypes_length == 1).all()
+    assert not made.mask_token.any()
+
+
+def test_the_student_does_not_see_masked_patches_and_the_teacher_does(model):
     crops = torch.rand(2, 1, 16, 16)
-    masks = torch.zeros(2, 4, 4, dtype=torch.bool)
-    masks[0, 1, 2] = True
+    masked = masks_of((0, 1, 2))
     changed = crops.clone()
     changed[0, :, 4:8, 8:12] = 0
-    model = network()
+    made = network(model)
     with torch.no_grad():
-        student, same = (model(views, masks, None, True) for views in (crops, changed))
-        teacher, differs = (model(views, masks, None, False) for views in (crops, changed))
+        student, same = (made(views, masked, None, True) for views in (crops, changed))
+        teacher, differs = (made(views, masked, None, False) for views in (crops, changed))
     assert torch.equal(student.image_logits, same.image_logits)
     assert torch.equal(student.patch_logits, same.patch_logits)
+    assert not torch.equal(teacher.image_logits, differs.image_logits)
     assert not torch.equal(teacher.patch_logits, differs.patch_logits)
     assert teacher.patch_logits.shape == (1, 12)
     assert teacher.image_tokens.shape == (2, 16)
+    assert teacher.local_logits is None
 
 
+@pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("any_mask", [True, False])
-def test_every_trainable_parameter_gets_a_gradient(any_mask):
-    model = network()
-    masks = torch.zeros(4, 4, 4, dtype=torch.bool)
+def test_every_trainable_parameter_gets_a_gradient(model, any_mask, shared):
+    made = network(model, shared=shared)
+    masks = np.zeros((4, 4, 4), bool)
     masks[:, 0] = any_mask
-    out = model(torch.rand(4, 1, 16, 16), masks, torch.rand(6, 1, 8, 8), True)
+    out = made(torch.rand(4, 1, 16, 16), masked_patches(masks, CPU), torch.rand(6, 1, 8, 8), True)
     (out.image_logits.sum() + out.patch_logits.sum() + out.local_logits.sum()).backward()
-    missing = {name for name, parameter in model.named_parameters() if parameter.grad is None}
-    assert missing == {name for name, _ in model.named_parameters() if ".neck." in name}
+    missing = {name for name, parameter in made.named_parameters() if parameter.grad is None}
+    assert missing == {name for name, _ in made.named_parameters() if ".neck." in name}
+    assert not any(made.get_parameter(name).requires_grad for name in missing)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_each_head_is_called_once_and_projects_what_it_should(model, shared):
+    made = network(model, shared=shared)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    heads = [made.head] if shared else [made.head, made.patch_head]
+    calls = []
+    for head in heads:
+        head.register_forward_hook(lambda head, given, _: calls.append(head))
+    globals_, locals_ = torch.rand(2, 1, 16, 16), torch.rand(6, 1, 8, 8)
+    masked = masks_of((0, 1, 2), (1, 3, 0), (1, 0, 3))
+    with torch.no_grad():
+        out = made(globals_, masked, locals_, True)
+        assert len(calls) == len(heads)
+        tokens = made.encoder(made.input_norm(globals_), masked.grid, made.mask_token)
+        images, patches = made.token(tokens, masked.grid)
+        chosen = torch.stack([patches[0, 6], patches[1, 3], patches[1, 12]])  # row-major
+        small, _ = made.token(made.encoder(made.input_norm(locals_)))
+        torch.testing.assert_close(out.image_tokens, images)
+        torch.testing.assert_close(out.image_logits, made.head(images))
+        torch.testing.assert_close(out.patch_logits, heads[-1](chosen))
+        torch.testing.assert_close(out.local_logits, made.head(small))
+
+
+def test_drop_path_reaches_global_and_local_crops_apart(model):
+    made = network(model)
+    globals_, locals_ = torch.rand(4, 1, 16, 16), torch.rand(4, 1, 8, 8)
+    masked = masks_of((0, 1, 2), crops=4)
+    drop = kept_of(draw_kept(np.random.default_rng(0), 2, 4, 0.5), np.arange(4), CPU)
+    with torch.no_grad():
+        whole = made(globals_, masked, locals_, True)
+        first = made(globals_, masked, locals_, True, (drop, None))
+        second = made(globals_, masked, locals_, True, (None, drop))
+    torch.testing.assert_close(first.local_logits, whole.local_logits)
+    torch.testing.assert_close(second.image_logits, whole.image_logits)
+    assert (first.image_logits - whole.image_logits).abs().max() > 1e-3
+    assert (second.local_logits - whole.local_logits).abs().max() > 1e-3
+
+
+def test_bfloat16_stays_close_to_float32(model):
+    """Every part takes tokens of either precision, also with drop path and without a row."""
+    made = network(model)
+    globals_, locals_ = torch.rand(4, 1, 16, 16), torch.rand(4, 1, 8, 8)
+    masked = masks_of((0, 1, 2), crops=4)
+    rng = np.random.default_rng(0)
+    drop = tuple(kept_of(draw_kept(rng, 2, 4, 0.5), np.arange(4), CPU) for _ in range(2))
+    given = (globals_, masked, locals_, True, drop)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = made(*given)
+        made(globals_[:0], masks_of(crops=0), locals_[:0], True)
+    exact = made(*given)
+    for name in ("image_logits", "patch_logits", "local_logits"):
+        assert getattr(rough, name).dtype == torch.float32
+        torch.testing.assert_close(getattr(rough, name), getattr(exact, name), atol=0.05, rtol=0)
+    rough.image_logits.square().sum().backward()
+    assert torch.isfinite(made.encoder.pos_embed.grad).all()
 
 
 def test_loading_names_what_does_not_fit():
-    encoder = SamEncoder(MODEL)
+    encoder = SamEncoder(SAM)
     tensors = encoder.state_dict()
     for change, told in (
         ({"pos_embed": torch.zeros(1, 2, 2, 16)}, "pos_embed has shape"),
@@ -71,137 +164,18 @@ def test_loading_names_what_does_not_fit():
         load_strictly(encoder, {name: tensor for name, tensor in tensors.items() if name != "neck.0.weight"})
 
 
-def test_a_sam_checkpoint_loads_with_its_decoder_dropped_by_name(tmp_path):
-    reference = sam_encoder(MODEL)
-    content = {f"image_encoder.{name}": tensor for name, tensor in reference.state_dict().items()}
-    content |= {"prompt_encoder.x": torch.zeros(1), "mask_decoder.y": torch.zeros(1)}
-    torch.save(content, tmp_path / "sam_vit.pth")
-    encoder = SamEncoder(MODEL).eval()
-    report = load_sam(encoder, tmp_path / "sam_vit.pth")
-    assert set(report.dropped) == {"prompt_encoder.x", "mask_decoder.y"}
-    images = torch.rand(1, 3, 32, 32)
-    with torch.no_grad():
-        torch.testing.assert_close(encoder.to_neck(encoder(images)), reference(images), atol=1e-5, rtol=0)
-
-
-@pytest.mark.numerics
-def test_an_encoder_becomes_the_class_of_segment_anything():
-    """Every tensor is copied, and both give the same features at the native size."""
-    embedder = Embedder.from_network(network(), MODEL, 32)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in embedder.encoder.parameters():  # relative positions start at zero
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    twin = embedder.as_segment_anything()
-    assert type(twin).__module__ == "segment_anything.modeling.image_encoder"
-    assert not any(parameter.requires_grad for parameter in twin.parameters())
-    images = torch.rand(2, 32, 32, generator=generator)
-    images[:, 0, 0], images[:, 0, 1] = 0, 1  # so that min-max changes nothing
-    expected = embedder.neck(images)
-    np.testing.assert_allclose(twin(embedder.input_norm(images[:, None])).numpy(), expected, atol=1e-5)
-
-
-class Trap:
-    def __reduce__(self):
-        return (pytest.fail, ("a pickle was executed",))
-
-
-@pytest.mark.parametrize(
-    "content",
-    ids=["pickle", "text", "empty"],
-    argvalues=[pickle.dumps({"a": Trap()}, protocol=2), b"nonsense", b""],
-)
-def test_a_weight_file_can_not_run_code_or_crash(tmp_path, content):
-    (tmp_path / "w.pth").write_bytes(content)
-    with pytest.raises(UserError, match="weight file"):
-        read_tensors(tmp_path / "w.pth")
-
-
-def test_slices_of_any_form_and_scale_embed_alike(tmp_path):
-    embedder = Embedder.from_network(network(), MODEL, 24)
-    images = np.random.default_rng(0).integers(0, 1000, (3, 40, 30))
-    expected = embedder(images)
-    assert expected.shape == (3, 16)
-    assert expected.dtype == np.float32
-    for same in (images.astype(np.uint16), images[:, None], images * 7.0 - 300, torch.from_numpy(images)):
-        np.testing.assert_allclose(embedder(same), expected, atol=2e-4)
-    np.testing.assert_allclose(embedder(images[1]), expected[1:2], atol=1e-5)
-    assert embedder.dense(images).shape == (3, 6, 6, 16)
-    assert embedder.neck(images).shape == (3, 4, 6, 6)
-    embedder.save(tmp_path)
-    np.testing.assert_array_equal(Embedder.load(tmp_path)(images), expected)
-
-
-def test_an_embedder_normalises_as_in_training(tmp_path):
-    images = np.random.default_rng(0).integers(0, 1000, (2, 40, 30)).astype(float)
-    images[:, 0, 0] = 9000  # an outlier, which percentiles ignore
-    low, high = (np.percentile(images, q, axis=(1, 2), keepdims=True) for q in (0.5, 99.5))
-    by_hand = np.clip((images - low) / (high - low), 0, 1)
-    made = {
-        mode: Embedder.from_network(network(), MODEL, 24, mode) for mode in ("slice", "percentile", "volume")
-    }
-    np.testing.assert_allclose(made["percentile"](images), made["volume"](by_hand), atol=1e-4)
-    assert np.abs(made["slice"](images) - made["percentile"](images)).max() > 1e-3
-    with pytest.raises(UserError, match="scaled by their volume"):
-        made["volume"](images)
-    made["percentile"].save(tmp_path)
-    assert Embedder.load(tmp_path).normalization == "percentile"
-
-
-def test_an_encoder_trained_with_xformers_runs_anywhere():
-    settings = MODEL.model_copy(update={"attention": "xformers"})
-    trained = build_network(settings, HEAD, torch.Generator().manual_seed(0))
-    images = np.random.default_rng(0).random((1, 24, 24))
-    expected = Embedder.from_network(network(), MODEL, 24)(images)
-    np.testing.assert_array_equal(Embedder.from_network(trained, settings, 24)(images), expected)
-
-
-def test_unusable_slices_and_folders_are_told(tmp_path):
-    embedder = Embedder.from_network(network(), MODEL, 24)
-    for wrong in (np.zeros((2, 3, 8, 8)), np.zeros(5), np.full((1, 8, 8), np.nan)):
-        with pytest.raises(UserError):
-            embedder(wrong)
-    with pytest.raises(UserError, match="no mricore encoder"):
-        Embedder.load(tmp_path)
-    embedder.save(tmp_path)
-    (tmp_path / WEIGHTS).write_bytes(b"x")
-    with pytest.raises(UserError):
-        Embedder.load(tmp_path)
-    (tmp_path / SETTINGS).write_text("{}")
-    with pytest.raises(UserError):
-        Embedder.load(tmp_path)
-
-
-def test_slices_are_scaled_one_by_one_resized_with_antialiasing_and_normalised():
-    embedder = Embedder.from_network(network(), MODEL, 24)
-    images = torch.rand(2, 1, 64, 50, generator=torch.Generator().manual_seed(0)) * 300 - 7
-    images[1] *= 50
-    scaled = torch.stack([(one - one.min()) / (one.max() - one.min()) for one in images])
-    resized = F.interpolate(scaled, (24, 24), mode="bilinear", antialias=True)
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    with torch.no_grad():
-        expected = embedder.encoder((resized - mean) / std)
-    np.testing.assert_allclose(embedder.dense(images), expected.numpy(), atol=1e-5)
-
-
-def test_a_local_crop_goes_the_way_of_a_global_one():
-    crops, none = torch.rand(2, 1, 16, 16), torch.zeros(2, 4, 4, dtype=torch.bool)
-    out = network()(crops, none, crops, False)
+def test_a_local_crop_goes_the_way_of_a_global_one(model):
+    crops = torch.rand(2, 1, 16, 16)
+    out = network(model)(crops, masks_of(), crops, False)
     torch.testing.assert_close(out.local_logits, out.image_logits)
 
 
-def test_positions_are_resampled_bicubically_and_keep_their_direction():
-    encoder = network().encoder
-    channels_first = encoder.pos_embed.detach().permute(0, 3, 1, 2)
-    expected = F.interpolate(channels_first, (5, 6), mode="bicubic", antialias=True).permute(0, 2, 3, 1)
-    torch.testing.assert_close(encoder.positions(5, 6).detach(), expected)
-
-
-def test_a_hidden_patch_still_has_its_position():
-    model, seen = network(), []
-    model.encoder.blocks[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    model(torch.rand(1, 1, 16, 16), torch.ones(1, 4, 4, dtype=torch.bool), None, True)
-    torch.testing.assert_close(seen[0], model.encoder.positions(4, 4) + model.mask_token)
+def test_a_hidden_patch_still_has_its_position(model):
+    made, seen = network(model), []
+    made.encoder.blocks[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    made(torch.rand(1, 1, 16, 16), masked_patches(np.ones((1, 4, 4), bool), CPU), None, True)
+    expected = made.encoder.positions(4, 4) + made.mask_token
+    torch.testing.assert_close(seen[0][:, -16:], expected.flatten(1, 2))
 
 
 def test_prototypes_are_compared_by_cosine():

@@ -66,3 +66,31 @@ def sinkhorn(logits, temperature):
         for i in range(samples):
             q[:, i] /= q[:, i].sum() * samples
     return (q * samples).T
+
+
+def sinkhorn_in_logarithms(logits, temperature):
+    """The same where exp(logits / temperature) would overflow."""
+    log_q = logits / temperature
+    for _ in range(3):
+        for k in range(log_q.shape[1]):
+            log_q[:, k] = log_softmax(log_q[:, k])
+        for i in range(log_q.shape[0]):
+            log_q[i] = log_softmax(log_q[i])
+    return np.exp(log_q)
+
+
+def mae(predictions, crops, hidden, patch, normalize):
+    """Mean squared error over pixels, hidden patches and crops; crops (b, G, G), hidden (b, m) row-major."""
+    total = 0.0
+    for prediction, crop, places in zip(predictions, crops, hidden, strict=True):
+        columns = crop.shape[1] // patch
+        for values, place in zip(prediction, places, strict=True):
+            row, column = divmod(int(place), columns)
+            pixels = [crop[row * patch + y, column * patch + x] for y in range(patch) for x in range(patch)]
+            mean, scale = 0.0, 1.0
+            if normalize:
+                mean = sum(pixels) / len(pixels)
+                scale = math.sqrt(sum((p - mean) ** 2 for p in pixels) / (len(pixels) - 1) + 1e-6)
+            errors = [(value - (p - mean) / scale) ** 2 for value, p in zip(values, pixels, strict=True)]
+            total += sum(errors) / len(errors) / len(places)
+    return total / len(crops)

@@ -99,6 +99,8 @@ def test_every_metric_gets_a_panel_known_ones_first():
     ]
     assert [panel.title for panel in panels_of(history, "gauge/")] == ["RankMe", "Agreement", "Novel thing"]
     assert panels_of([], "loss/") == []
+    schedules = [{"step": n, "schedule/lr": n, "schedule/trunk_scale": 1.0} for n in (1, 2)]
+    assert [panel.title for panel in panels_of(schedules, "schedule/")] == ["Learning rate"]
     keys = [key for panel in KNOWN for key, _ in panel.lines]
     assert len(keys) == len(set(keys))
 
@@ -108,7 +110,7 @@ def test_the_panels_know_what_training_measures():
     from mricore.training.rates import rates_at
 
     keys = {key for panel in KNOWN for key, _ in panel.lines}
-    assert {f"schedule/{name}" for name in rates_at(0, 10, tiny()).logged()} <= keys
+    assert {f"schedule/{name}" for name in rates_at(0, 10, tiny()).logged(with_teacher=True)} <= keys
 
 
 def test_intervals_are_drawn_to_scale():

@@ -46,7 +46,13 @@ SCORE = Score(
 def rich(**changes):
     rng = np.random.default_rng(0)
     history = [
-        {"step": step, "loss/total": 9 - step / 10, "loss/ibot": 3.0, "gauge/rank": 10.0, "schedule/lr": 1e-3}
+        {
+            "step": step,
+            "loss/total": 9 - step / 10,
+            "loss/ibot": 3.0,
+            "gauge/rank": 10.0,
+            "schedule/lr": 1e-3 / step,
+        }
         for step in range(1, 30)
     ]
     history[-1] |= {"time/step_s": 0.8, "time/data_wait_s": 0.2, "progress/slices_per_s": 30.0}
@@ -165,7 +171,8 @@ def test_exactly_the_masked_patches_are_tinted():
 
 def test_the_model_card_tells_data_licence_and_phantoms():
     facts = CardFacts(
-        "tiny", 64, {"slices": 510}, {"knee": 510}, "d" * 64, True, ["a score"], "random", "none needed"
+        *("tiny", 64, {"slices": 510}, {"knee": 510}, "d" * 64, True, ["a score"]),
+        *("dinov2", "random", "none needed"),
     )
     text = card(facts)
     for part in (

@@ -8,8 +8,8 @@ from mricore.data.manifest import read_manifest
 from mricore.data.readers import window_reader
 from mricore.data.stream import PlannedSource
 from mricore.objective.communication import Alone
+from mricore.training.initial import initial_state
 from mricore.training.loop import Loop
-from mricore.training.state import initial_state
 
 SMALL = [
     "model.dim=24",
@@ -38,7 +38,7 @@ FEW_REPORTS = [*SMALL, "train.log_every=4", "data.source=ray"]
 
 
 def small_recipe(*assignments):
-    return apply_overrides(tiny(), [*SMALL, *assignments])
+    return apply_overrides(apply_overrides(tiny(), SMALL), assignments)
 
 
 def small_loop(dataset, recipe, communicator=None, state=None, forward=None, **options):

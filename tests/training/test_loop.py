@@ -8,10 +8,10 @@ from records import small_dataset
 from small import small_loop, small_recipe
 
 from mricore.data.storage import place
-from mricore.training.loop import DivergedError
+from mricore.training.initial import initial_network
+from mricore.training.loop import IllError
 from mricore.training.rates import rates_at
-from mricore.training.state import initial_network
-from mricore.training.step import _clip
+from mricore.training.step import clip_parts
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +31,11 @@ def test_time_spent_with_a_report_is_not_time_spent_waiting_for_data(dataset):
 
 
 def test_every_part_of_the_network_is_clipped_and_counted():
-    network = initial_network(small_recipe())
+    network, _ = initial_network(small_recipe())
     for parameter in network.parameters():
         parameter.grad = torch.full_like(parameter, 10.0)
     whole = torch.stack([p.grad.square().sum() for p in network.parameters()]).sum().sqrt()
-    assert _clip(network, 3.0) == pytest.approx(float(whole), rel=1e-5)
+    assert clip_parts(network, 3.0) == pytest.approx(float(whole), rel=1e-5)
     for part in (network.encoder, network.token, network.head):
         clipped = torch.stack([p.grad.square().sum() for p in part.parameters()]).sum().sqrt()
         assert clipped == pytest.approx(3.0, rel=1e-4)
@@ -47,7 +47,7 @@ def test_a_loss_that_is_no_number_ends_the_run(dataset, log_every):
     loop = small_loop(dataset, small_recipe(f"train.log_every={log_every}"))
     with torch.no_grad():
         loop.state.student.head.prototypes.fill_(float("nan"))
-    with pytest.raises(DivergedError) as caught:
+    with pytest.raises(IllError) as caught:
         list(loop.run())
     assert caught.value.step == 1
 

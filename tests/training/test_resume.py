@@ -18,7 +18,7 @@ from mricore.training.checkpoint import (
     read_info,
     save_checkpoint,
 )
-from mricore.training.state import initial_state
+from mricore.training.initial import initial_state
 
 CPU = torch.device("cpu")
 

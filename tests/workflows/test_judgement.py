@@ -7,8 +7,8 @@ from small import small_recipe
 
 from mricore.data.storage import place
 from mricore.model.embedder import Embedder
-from mricore.training.checkpoint import CheckpointInfo, read_teacher, save_checkpoint
-from mricore.training.state import initial_network, initial_state
+from mricore.training.checkpoint import CheckpointInfo, read_shipped, save_checkpoint
+from mricore.training.initial import initial_network, initial_state
 from mricore.workflows import judgement
 
 
@@ -23,7 +23,7 @@ def test_the_teacher_is_compared_with_the_beginning(tmp_path, monkeypatch):
     checkpoint = tmp_path / "checkpoint"
     checkpoint.mkdir()
     save_checkpoint(checkpoint, state, CheckpointInfo(3, 5, manifest.digest, recipe))
-    assert torch.equal(read_teacher(checkpoint)[1].mask_token, state.teacher.mask_token)
+    assert torch.equal(read_shipped(checkpoint)[1].mask_token, state.teacher.mask_token)
 
     seen = []
     monkeypatch.setattr(judgement, "judge", lambda *given: seen.extend(given) or [])
@@ -34,6 +34,6 @@ def test_the_teacher_is_compared_with_the_beginning(tmp_path, monkeypatch):
         return judgement.embed_slices(Embedder.from_network(network, recipe.model, 32), slices.images)
 
     np.testing.assert_allclose(after, embedded(state.teacher), atol=1e-5)
-    np.testing.assert_allclose(before, embedded(initial_network(recipe)), atol=1e-5)
+    np.testing.assert_allclose(before, embedded(initial_network(recipe)[0]), atol=1e-5)
     for task in judgement.TASKS:
         assert slices.categories[task].tolist() == [getattr(one, task) for one in made.samples]

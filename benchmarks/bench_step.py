@@ -1,0 +1,288 @@
+"""Optimisation steps of DINOv2: the package against the same method written plainly, and against a peer.
+
+    python benchmarks/bench_step.py [--quick] [--peer-python PYTHON] [--threads N] [--profile] [--json FILE]
+
+All sides take the same crops and masks, which are made beforehand, and the same sizes of encoder, head and
+batch; they step in turns, in short rounds, and each round gives one ratio, of which the median is reported.
+A step is teacher, student, losses, backward pass, clipping, AdamW and moving average.
+
+``step_vs_plain``: against tests/objective/plain_dinov2.py, whose losses and weights equal ours (tested to
+1e-8, and checked here at the first step): explicit attention with an N x N bias, a pass of the head per kind
+of token, AdamW as torch offers it. ``step_vs_peer``: against lightly-train's DINOv2, run by PYTHON of an
+environment that has it (``pip install lightly-train``); left out without one. Their encoder is a plain ViT
+with a class token, so ours is one too; ``sam_step_vs_peer`` is of SAM's encoder, which has relative positions
+and attention pooling besides. Their step has no LayerScale and no stochastic depth, and is given its masks.
+Each is the smallest ratio over the recipes; larger is better. Ratios that end in ``_cpu`` are of the CPU's
+time, for machines that are not quiet.
+
+On a CPU: the ``tiny`` recipe, and ViT-S at DINOv2's crops and 65,536 prototypes with a batch of 8 (left out
+by ``--quick``), in float32. On a GPU: ViT-B with a batch of 128 in bfloat16; besides, slices per second and
+the share of the GPU's peak that they use (see FLOPS), peak memory, SAM's encoder against a plain one, and a
+step in which any wait of the host for the GPU is an error.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from step_sides import Inputs, Peer, Side, Timing, inputs_of, ours, plain
+
+from mricore.config.overrides import apply_overrides
+from mricore.config.recipes import tiny, vitb16_mri, vits16_mri
+from mricore.config.schema import Model, Recipe
+from mricore.data.batch import Batch, Slices
+from mricore.objective.communication import Alone
+from mricore.training.initial import initial_state
+from mricore.training.methods import method_of
+from mricore.training.rates import rates_at
+from mricore.training.step import train_step
+
+RATIOS = {
+    "step_vs_plain": ("ours", "plain"),
+    "step_vs_peer": ("ours_vit", "peer"),
+    "sam_step_vs_peer": ("ours", "peer"),
+}
+"""Whose step is compared with whose."""
+FLOPS = {"sam": 441.8e9, "plain": 446.4e9}
+"""Floating-point operations that a step of ViT-B needs per slice of 2 x 224 and 8 x 96 px, heads included:
+the student's forward pass three times (backward is two), the teacher's once."""
+SAME = {"float32": 1e-4, "bfloat16": 1e-2}
+"""Largest relative difference between the first losses of ours and of the plain formulation."""
+
+
+def recipes_for(options: argparse.Namespace) -> dict[str, Recipe]:
+    """What the device can step: from random weights, in one process, without stochastic depth."""
+    precision = f"train.precision={options.precision}"
+    if options.device == "cuda":
+        settings = ("initial.layout=none", "model.drop_path=0", "train.workers=1", precision)
+        return {"vitb16": apply_overrides(vitb16_mri(), (*settings, f"train.batch_size={options.batch}"))}
+    settings = ("train.gpu=false", "train.workers=1", precision)
+    small = {"tiny": apply_overrides(tiny(), settings)}
+    if options.quick:
+        return small
+    return {
+        **small,
+        "vits16": apply_overrides(vits16_mri(), (*settings, "train.batch_size=8", "data.lanes=8")),
+    }
+
+
+def in_turns(sides: Mapping[str, Side], rounds: int, steps: int, tolerance: float) -> dict[str, list[Timing]]:
+    """Each side's timings, after one step to warm up; who begins changes from round to round."""
+    first = {name: side.timed(1).loss for name, side in sides.items()}
+    if abs(first["ours"] - first["plain"]) > tolerance * first["plain"]:
+        raise SystemExit(f"ours and the plain formulation differ: losses {first}")
+    found: dict[str, list[Timing]] = {name: [] for name in sides}
+    names = list(sides)
+    for number in range(rounds):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            found[name].append(sides[name].timed(steps))
+    return found
+
+
+def compare(recipe: Recipe, options: argparse.Namespace) -> dict[str, list[Timing]]:
+    """Timings of all sides on one recipe."""
+    device = torch.device(options.device)
+    inputs = inputs_of(recipe, device)
+    sides: dict[str, Side] = {"ours": ours(recipe, inputs, device), "plain": plain(recipe, inputs, device)}
+    turns = (options.rounds, options.steps, SAME[options.precision])
+    if options.peer_python is None:
+        return in_turns(sides, *turns)
+    sides["ours_vit"] = ours(with_vit(recipe), inputs, device)
+    peer = Peer(options.peer_python, recipe, inputs, device, options.threads)
+    try:
+        return in_turns({**sides, "peer": peer}, *turns)
+    finally:
+        peer.close()
+
+
+def with_vit(recipe: Recipe) -> Recipe:
+    """The recipe with a plain ViT of the same size, whose positions are those of a global crop."""
+    model = recipe.model.model_dump(include={"dim", "depth", "heads", "mlp_ratio", "patch"})
+    grid = recipe.augment.global_size // recipe.model.patch
+    vit = Model(kind="plain", readout="class", native_grid=grid, **model)
+    return recipe.model_copy(update={"model": vit})
+
+
+def summary(timings: Mapping[str, Mapping[str, list[Timing]]], steps: int) -> dict[str, dict[str, float]]:
+    """Ratios over all recipes and by recipe, and steps per second."""
+    ratios: dict[str, float] = {}
+    rates: dict[str, float] = {}
+    for recipe, sides in timings.items():
+        for name, rounds in sides.items():
+            rates[f"{recipe} {name}"] = steps / statistics.median(one.seconds for one in rounds)
+        for name, (mine, other) in RATIOS.items():
+            if other not in sides:
+                continue
+            for end, clock in (("", "seconds"), ("_cpu", "cpu_seconds")):
+                pairs = zip(sides[other], sides[mine], strict=True)
+                ratio = statistics.median(getattr(a, clock) / getattr(b, clock) for a, b in pairs)
+                ratios[f"{name}_{recipe}{end}"] = ratio
+                ratios[name + end] = min(ratio, ratios.get(name + end, ratio))
+    return {"ratios": ratios, "rates": rates}
+
+
+def images_per_second(recipe: Recipe, inputs: Inputs, device: torch.device, steps: int) -> float:
+    """Slices per second of our step."""
+    side = ours(recipe, inputs, device)
+    side.timed(3)
+    return steps * recipe.train.batch_size / side.timed(steps).seconds
+
+
+def measured_peak(device: torch.device) -> float:
+    """Operations per second of a large product of matrices in bfloat16."""
+    side = 8192 if device.type == "cuda" else 512
+    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+    seconds = []
+    for _ in range(10):
+        start = _now(device)
+        for _ in range(10):
+            a @ b
+        seconds.append((_now(device) - start) / 10)
+    return 2 * side**3 / statistics.median(seconds)
+
+
+def slices_of(recipe: Recipe) -> Batch:
+    """A batch of noise as the reader would deliver it."""
+    count, rng = recipe.train.batch_size, np.random.default_rng(0)
+    images = [rng.integers(0, 65536, (256, 256)).astype(np.uint16) for _ in range(count)]
+    return Batch(0, 0, Slices(images, [""] * count), np.arange(count), count, (count,))
+
+
+def whole_step(recipe: Recipe, device: torch.device) -> Callable[[], None]:
+    """Crops, masks and step, from slices in the host's memory."""
+    state, method = initial_state(recipe, device), method_of(recipe)
+    batch, rates = slices_of(recipe), rates_at(50, 100, recipe)
+
+    def step() -> None:
+        views = method.views(batch, rates, device)
+        train_step(state, method, state.student, views, batch.counts, rates, recipe, Alone())
+
+    return step
+
+
+def never_waits(step: Callable[[], None]) -> bool:
+    """Whether a step runs where each wait of the host for the GPU is an error."""
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step()
+    except RuntimeError as error:
+        print(f"the host waited for the GPU: {error}", file=sys.stderr)
+        return False
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return True
+
+
+def on_gpu(recipe: Recipe, options: argparse.Namespace) -> dict[str, float | bool]:
+    """What matters on a GPU besides the ratios: throughput, share of the peak, memory, no waiting."""
+    device = torch.device(options.device)
+    peak = options.peak * 1e12 if options.peak else measured_peak(device)
+    inputs, steps = inputs_of(recipe, device), options.rounds * options.steps
+    found: dict[str, float | bool] = {"peak_tflops": peak / 1e12}
+    for kind, one in (("sam", recipe), ("plain", with_vit(recipe))):
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        rate = images_per_second(one, inputs, device, steps)
+        found[f"{kind}_images_per_second"] = rate
+        found[f"{kind}_mfu"] = rate * FLOPS[kind] / peak
+        found[f"{kind}_peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
+    step = whole_step(recipe, device)
+    step()
+    start = _now(device)
+    for _ in range(steps):
+        step()
+    found["sam_images_per_second_with_crops"] = steps * recipe.train.batch_size / (_now(device) - start)
+    found["sam_vs_plain"] = found["sam_images_per_second"] / found["plain_images_per_second"]
+    found["never_waits"] = never_waits(step)
+    return found
+
+
+def profiled(recipe: Recipe, device: torch.device) -> str:
+    """Where the time of our step goes, by operation."""
+    side = ours(recipe, inputs_of(recipe, device), device)
+    side.timed(1)
+    with torch.profiler.profile() as profile:
+        side.timed(1)
+    order = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    return profile.key_averages().table(sort_by=order, row_limit=25, max_name_column_width=45)
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    found = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--quick", action="store_true", help="one recipe, fewer rounds")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default=found, help=f"default: {found}")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of the CPU; default: all")
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16"), help="default: float32, on a GPU bfloat16"
+    )
+    parser.add_argument("--rounds", type=int, help="default: 7, or 2 with --quick")
+    parser.add_argument(
+        "--steps", type=int, help="per round; default: 2 on a CPU, 10 on a GPU, 1 with --quick"
+    )
+    parser.add_argument("--batch", type=int, default=128, help="slices per step on a GPU")
+    parser.add_argument(
+        "--peak", type=float, metavar="TFLOPS", help="of the GPU in bfloat16; default: measured"
+    )
+    parser.add_argument("--peer-python", type=Path, metavar="PYTHON", help="python that has lightly-train")
+    parser.add_argument("--profile", action="store_true", help="only print where our step's time goes")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here")
+    options = parser.parse_args(arguments)
+    options.precision = options.precision or ("bfloat16" if options.device == "cuda" else "float32")
+    options.rounds = options.rounds or (2 if options.quick else 7)
+    options.steps = options.steps or (1 if options.quick else 10 if options.device == "cuda" else 2)
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and report."""
+    options = _options(arguments)
+    torch.set_num_threads(options.threads)
+    gpu = options.device == "cuda"
+    recipes = recipes_for(options)
+    if options.profile:
+        for name, recipe in recipes.items():
+            print(name, profiled(recipe, torch.device(options.device)), sep="\n")
+        return
+    timings = {name: compare(recipe, options) for name, recipe in recipes.items()}
+    report: dict[str, Any] = summary(timings, options.steps)
+    if gpu:
+        report["gpu"] = on_gpu(recipes["vitb16"], options)
+    for name, value in report["rates"].items():
+        print(f"{name:32s} {value:8.3f} steps per second")
+    for name, value in {**report.get("gpu", {}), **report["ratios"]}.items():
+        print(f"{name:32s} {value:8.3f}")
+    peer = "and against lightly-train's" if options.peer_python else "(no --peer-python: no peer)"
+    report["compared"] = f"optimisation steps of DINOv2 against the plain formulation {peer}"
+    report["repeats"] = options.rounds
+    print(report["compared"])
+    if options.json:
+        report["hardware"] = _hardware(options)
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _hardware(options: argparse.Namespace) -> str:
+    gpu = f", {torch.cuda.get_device_name()}" if options.device == "cuda" else ""
+    machine = f"{platform.machine()}, {options.threads} CPU threads{gpu}, {platform.system()}"
+    return f"{machine}, Python {platform.python_version()}, torch {torch.__version__}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""The sides of ``bench_step.py``: the package's step, the plain formulation, and a peer in its environment.
+
+Each takes the same crops and masks and does ``timed(steps)``.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mricore.augment.masks import draw_masks
+from mricore.config.schema import Recipe
+from mricore.model.masked import masked_patches
+from mricore.model.network import InputNorm
+from mricore.objective.communication import Alone
+from mricore.training.dinov2 import Views
+from mricore.training.initial import initial_state
+from mricore.training.methods import method_of
+from mricore.training.rates import rates_at
+from mricore.training.step import train_step
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "tests/objective"))  # where the plain formulation is kept and proved
+
+from plain_dinov2 import PlainDinov2  # noqa: E402
+
+Losses = dict[str, Tensor]
+WHEN = (50, 100)
+"""Step and length of the schedules whose rates all steps take."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Wall and CPU seconds of some steps, and the total loss of the last."""
+
+    seconds: float
+    cpu_seconds: float
+    loss: float
+
+
+class Side(Protocol):
+    """Whoever can be asked for steps."""
+
+    def timed(self, steps: int) -> Timing:
+        """Do so many optimisation steps."""
+        ...
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Crops of one batch, (2b, 1, G, G) and (L * b, 1, S, S), and masks (2b, h, w)."""
+
+    globals: Tensor
+    locals: Tensor
+    masks: NDArray[np.bool_]
+
+
+def inputs_of(recipe: Recipe, device: torch.device) -> Inputs:
+    """Noise as crops, and masks as training draws them."""
+    settings, batch = recipe.augment, recipe.train.batch_size
+    generator = torch.Generator().manual_seed(0)
+    sizes = ((2, settings.global_size), (settings.local_crops, settings.local_size))
+    crops = [torch.rand(views * batch, 1, side, side, generator=generator) for views, side in sizes]
+    grid = settings.global_size // recipe.model.patch
+    masks = draw_masks(np.random.default_rng(0), batch, grid, settings)
+    return Inputs(*(crop.to(device) for crop in crops), masks.reshape(-1, grid, grid))
+
+
+class InProcess:
+    """A step that is a function of this process."""
+
+    def __init__(self, step: Callable[[], Losses], device: torch.device) -> None:
+        self.step = step
+        self.device = device
+
+    def timed(self, steps: int) -> Timing:
+        """Do so many steps; on a GPU until the last is done."""
+        losses: Losses = {}
+        self._wait()
+        wall, cpu = time.perf_counter(), time.process_time()
+        for _ in range(steps):
+            losses = self.step()
+        self._wait()
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        return Timing(wall, cpu, float(losses["total"]))
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def ours(recipe: Recipe, inputs: Inputs, device: torch.device) -> InProcess:
+    """The step of a training worker, from crops that are there already."""
+    state, method = initial_state(recipe, device), method_of(recipe)
+    views = Views(inputs.globals, inputs.locals, masked_patches(inputs.masks, device))
+    rates, counts = rates_at(*WHEN, recipe), (recipe.train.batch_size,)
+
+    def step() -> Losses:
+        metrics, _ = train_step(state, method, state.student, views, counts, rates, recipe, Alone())
+        return {"total": metrics["loss/total"]}
+
+    return InProcess(step, device)
+
+
+def plain(recipe: Recipe, inputs: Inputs, device: torch.device) -> InProcess:
+    """The plain formulation, from the same weights."""
+    weights = initial_state(recipe, torch.device("cpu")).student.state_dict()
+    side = PlainDinov2(recipe, weights).to(device)
+    masks, rates = torch.from_numpy(inputs.masks).to(device), rates_at(*WHEN, recipe)
+    bfloat16 = recipe.train.precision == "bfloat16"
+
+    def step() -> Losses:
+        with torch.autocast(device.type, torch.bfloat16, bfloat16):
+            return side.step(inputs.globals, inputs.locals, masks, rates)
+
+    return InProcess(step, device)
+
+
+class Peer:
+    """lightly-train, as a child that runs in an environment of its own (peers/lightly_train_step.py)."""
+
+    def __init__(
+        self, python: Path, recipe: Recipe, inputs: Inputs, device: torch.device, threads: int
+    ) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        path = Path(self.folder.name) / "inputs.pt"
+        norm = InputNorm().to(device)
+        crops = {"globals": norm(inputs.globals).cpu(), "locals": norm(inputs.locals).cpu()}
+        settings = _peer_settings(recipe) | {"device": device.type, "threads": threads}
+        torch.save({**crops, "masks": torch.from_numpy(inputs.masks), "settings": settings}, path)
+        command = [str(python), str(HERE / "peers/lightly_train_step.py"), str(path)]
+        self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._answer()
+
+    def timed(self, steps: int) -> Timing:
+        """Ask the child for so many steps."""
+        assert self.child.stdin is not None  # noqa: S101
+        self.child.stdin.write(f"{steps}\n")
+        self.child.stdin.flush()
+        answer = self._answer()
+        return Timing(answer["seconds"], answer["cpu_seconds"], answer["losses"]["total"])
+
+    def close(self) -> None:
+        """End the child."""
+        self.child.communicate()
+        self.folder.cleanup()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.child.stdout is not None  # noqa: S101
+        line = self.child.stdout.readline()
+        if not line:
+            raise SystemExit(f"the peer ended with exit code {self.child.wait()}; see its output above")
+        return json.loads(line)
+
+
+def _peer_settings(recipe: Recipe) -> dict[str, Any]:
+    model, head, augment = recipe.model, recipe.head, recipe.augment
+    return {
+        **{name: getattr(model, name) for name in ("dim", "depth", "heads", "patch", "mlp_ratio")},
+        **{name: getattr(head, name) for name in ("prototypes", "hidden", "bottleneck")},
+        **{name: getattr(augment, name) for name in ("global_size", "local_crops")},
+        "centering": recipe.objective.centering,
+        "batch": recipe.train.batch_size,
+        "precision": recipe.train.precision,
+    }

@@ -1,0 +1,36 @@
+"""Settings that do nothing beside others: setting them is refused, since the user expects something else."""
+
+from __future__ import annotations
+
+from mricore.config.schema import Recipe
+
+_ONLY_SAM = ("model.window", "model.global_blocks", "model.neck_dim", "model.compat")
+_ONLY_MAE = ("mae",)
+_ONLY_DINOV2 = (
+    *("head", "objective", "initial.into", "model.drop_path", "optimizer.freeze_prototypes_fraction"),
+    *("augment.local_size", "augment.local_scale", "augment.local_crops"),
+    *("augment.mask_probability", "augment.mask_ratio"),
+)
+
+
+def idle_because(recipe: Recipe, path: str) -> str | None:
+    """The setting that makes ``path`` idle, as ``name=value``; None if ``path`` has an effect."""
+    for groups, reason in _rules(recipe):
+        if any(path == group or path.startswith(f"{group}.") for group in groups):
+            return reason
+    return None
+
+
+def _rules(recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
+    rules: list[tuple[tuple[str, ...], str]] = [
+        (_ONLY_MAE if recipe.method == "dinov2" else _ONLY_DINOV2, f"method={recipe.method}")
+    ]
+    if recipe.model.kind == "plain":
+        rules.append((_ONLY_SAM, "model.kind=plain"))
+    if recipe.objective.centering != "center":
+        rules.append((("objective.center_momentum",), f"objective.centering={recipe.objective.centering}"))
+    if recipe.initial.layout == "none":
+        rules.append((("initial.weights", "initial.sha256", "initial.into"), "initial.layout=none"))
+    if recipe.augment.foreground_candidates == 1:
+        rules.append((("augment.foreground_share",), "augment.foreground_candidates=1"))
+    return rules

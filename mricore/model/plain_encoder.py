@@ -1,0 +1,69 @@
+"""A plain ViT: DINOv2's (arXiv 2304.07193) without LayerScale, the layout of the released MRI-CORE."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mricore.config.schema import Model
+from mricore.model.blocks import Attention, Block
+from mricore.model.drop_path import DropPath
+from mricore.model.patches import PatchEmbed, resampled, take
+from mricore.model.tokens import Tokens, VisibleTokens
+
+
+class PlainEncoder(nn.Module):
+    """Patches and a class token with absolute positions, blocks with global attention, no final norm."""
+
+    def __init__(self, settings: Model) -> None:
+        super().__init__()
+        self.native_grid = settings.native_grid
+        self.patch_embed = PatchEmbed(settings.patch, settings.dim)
+        self.cls_token = nn.Parameter(torch.empty(1, 1, settings.dim))
+        self.pos_embed = nn.Parameter(torch.empty(1, 1 + settings.native_grid**2, settings.dim))
+        self.blocks = nn.ModuleList(Block(settings, Attention(settings)) for _ in range(settings.depth))
+
+    def forward(
+        self,
+        images: Tensor,
+        masks: Tensor | None = None,
+        mask_token: Tensor | None = None,
+        drop: DropPath | None = None,
+    ) -> Tokens:
+        """Normalised images (B, 3, H, W) -> tokens (B, H / patch, W / patch, dim) and class token (B, dim).
+
+        Where ``masks`` (B, h, w) is true, the patch embedding is replaced by ``mask_token`` (dim,) before
+        positions are added. ``drop`` tells the rows that keep each residual branch.
+
+        Raises:
+            UserError: H or W is not a multiple of the patch.
+        """
+        patches = self.patch_embed(images, masks, mask_token)
+        height, width = patches.shape[1:3]
+        patches = (patches + self.positions(height, width).to(patches.dtype)).flatten(1, 2)
+        tokens = self._through(patches, drop)
+        return Tokens(tokens[:, 1:].unflatten(1, (height, width)), tokens[:, 0])
+
+    def visible(self, images: Tensor, keep: Tensor) -> VisibleTokens:
+        """Show the blocks only the patches at row-major places ``keep`` (B, n), and the class token.
+
+        Raises:
+            UserError: the image is no multiple of the patch.
+        """
+        patches = self.patch_embed(images)
+        height, width = patches.shape[1:3]
+        patches = (patches + self.positions(height, width).to(patches.dtype)).flatten(1, 2)
+        tokens = self._through(take(patches, keep), None)
+        return VisibleTokens(tokens[:, 1:], tokens[:, 0])
+
+    def positions(self, height: int, width: int) -> Tensor:
+        """The patches' positions on another grid, (1, height, width, dim); themselves at the native size."""
+        table = self.pos_embed[:, 1:].unflatten(1, (self.native_grid, self.native_grid))
+        return resampled(table, height, width)
+
+    def _through(self, patches: Tensor, drop: DropPath | None) -> Tensor:
+        first = (self.cls_token + self.pos_embed[:, :1]).to(patches.dtype)
+        tokens = torch.cat([first.expand(len(patches), -1, -1), patches], 1)
+        for index, block in enumerate(self.blocks):
+            tokens = block(tokens, drop[index] if drop else None)
+        return tokens

@@ -1,0 +1,112 @@
+"""Signs that a run is ill, from its gauges alone, and how often each was seen in a row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from mricore.config.schema import Health
+
+NOT_FINITE = "the loss is not a finite number: it diverged"
+Row = Mapping[str, float]
+"""Metrics of one report: "loss/...", "gauge/..."."""
+
+
+@dataclass(frozen=True)
+class Sign:
+    """A sign of illness: what is wrong, in a line, and whether a report shows it.
+
+    ``shown`` gets the report and the first report of the run; a sign whose gauges a method lacks is not
+    shown by it, as a comparison with NaN is false.
+    """
+
+    name: str
+    says: str
+    shown: Callable[[Gauges, Gauges], bool]
+
+
+class Gauges(dict[str, float]):
+    """Metrics of a report, where a metric that was not measured is NaN."""
+
+    def __missing__(self, name: str) -> float:
+        return math.nan
+
+
+SIGNS = (
+    Sign(
+        "certain",
+        "the teacher's answers are one-hot (entropy below 0.02): is its temperature too low?",
+        # 0.02 of the largest entropy: exp(0.02 ln K) is 1.1 prototypes of 512 and 1.2 of 65,536
+        lambda now, first: now["gauge/teacher_entropy"] < 0.02,
+    ),
+    Sign(
+        "alike",
+        "the teacher gives every slice the same answer: is centering off, or the learning rate too high?",
+        # collapse to one prototype and to a uniform answer alike leave nothing to tell slices apart by
+        lambda now, first: now["gauge/information"] < 0.03,
+    ),
+    Sign(
+        "violent",
+        "an update moves the weights by more than 1%: the learning rate is too high",
+        # a hundred such updates replace the weights; ratios of 0.001 are usual
+        lambda now, first: now["gauge/update_norm"] > 0.01,
+    ),
+    Sign(
+        "flat",
+        "the image tokens lie in fewer than two directions: the encoder has collapsed",
+        lambda now, first: now["gauge/rank"] < 2,
+    ),
+    Sign(
+        "worse",
+        "the loss is above its value at the start by a quarter: the run diverges",
+        lambda now, first: now["loss/total"] > 1.25 * first["loss/total"],
+    ),
+)
+
+
+def signs_of(row: Row, first: Row) -> tuple[Sign, ...]:
+    """All signs that a report shows, given the first report of the run."""
+    return tuple(sign for sign in SIGNS if sign.shown(Gauges(row), Gauges(first)))
+
+
+@dataclass
+class Monitor:
+    """Counts the reports in a row that show each sign; its state is plain JSON."""
+
+    settings: Health
+    first: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def observe(self, row: Row) -> str | None:
+        """Take a report; what is wrong, in a line, if a sign was seen in ``patience`` reports in a row.
+
+        A loss that is no finite number is told at once.
+        """
+        if not all(math.isfinite(value) for name, value in row.items() if name.startswith("loss/")):
+            self.counts = {"not_finite": 1}
+            return NOT_FINITE
+        self.first = self.first or {"loss/total": row["loss/total"]}
+        shown = signs_of(row, self.first)
+        self.counts = {sign.name: self.counts.get(sign.name, 0) + 1 for sign in shown}
+        ripe = [sign for sign in shown if self.counts[sign.name] >= self.settings.patience]
+        return ripe[0].says if ripe else None
+
+    def forget(self) -> None:
+        """Count anew: the weights are others than those that showed the signs."""
+        self.counts = {}
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether the last report showed a sign, so that its state should not be kept."""
+        return bool(self.counts)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return {"first": self.first, "counts": self.counts}
+
+    @classmethod
+    def restored(cls, settings: Health, state: Mapping[str, Any]) -> Self:
+        """The monitor that gave this state."""
+        return cls(settings, dict(state["first"]), dict(state["counts"]))

@@ -1,0 +1,93 @@
+"""MAE as a training method (arXiv 2111.06377): the paper's rival objective on the same encoder and loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mricore.augment.crops import make_views
+from mricore.augment.draws import draw_views
+from mricore.augment.masks import draw_kept_patches
+from mricore.config.schema import Augment, Recipe
+from mricore.data.batch import Batch
+from mricore.data.plan import Stream, generator
+from mricore.model.mae_network import MaeNetwork, Reconstruction, build_mae_network
+from mricore.objective.communication import Communicator
+from mricore.objective.gauges import token_gauges
+from mricore.objective.mae import mae_share
+from mricore.training.images import autocast, padded
+from mricore.training.method import Outcome
+from mricore.training.rates import Rates
+from mricore.training.state import TrainState
+
+
+@dataclass(frozen=True)
+class MaeViews:
+    """One crop per slice (b, 1, G, G), and its patches that are shown (b, n) and hidden (b, m), row-major."""
+
+    crops: Tensor
+    keep: Tensor
+    hidden: Tensor
+
+
+@dataclass(frozen=True)
+class MaskedAutoencoder:
+    """Section 2.1.1 of the paper (arXiv 2506.12186) names it; the settings are MAE's own."""
+
+    recipe: Recipe
+    has_teacher = False
+
+    def network(self, generator: torch.Generator) -> MaeNetwork:
+        """Encoder, image token and decoder."""
+        return build_mae_network(self.recipe.model, self.recipe.mae, generator)
+
+    def views(self, batch: Batch, rates: Rates, device: torch.device) -> MaeViews:
+        """Cut one crop per slice, and draw what is hidden."""
+        recipe, where = self.recipe, (batch.epoch, batch.step)
+        settings = one_crop(recipe.augment)
+        parameters = draw_views(generator(recipe.seed, Stream.VIEWS, *where), batch.global_size, settings, 1)
+        patches = (rates.global_size // recipe.model.patch) ** 2
+        rng = generator(recipe.seed, Stream.MASKS, *where)
+        keep, hidden = draw_kept_patches(rng, batch.global_size, patches, recipe.mae.mask_ratio)
+        images, sizes = padded(batch, device)
+        with torch.no_grad():
+            crops, _ = make_views(
+                images,
+                sizes,
+                parameters.take(batch.positions),
+                settings,
+                rates.global_size,
+                rates.local_size,
+            )
+        own = (torch.from_numpy(places[batch.positions]).to(device) for places in (keep, hidden))
+        return MaeViews(crops, *own)
+
+    def losses(
+        self,
+        state: TrainState,
+        forward: nn.Module,
+        views: MaeViews,
+        rates: Rates,
+        counts: tuple[int, ...],
+        communicator: Communicator,
+    ) -> Outcome:
+        """Mean squared error of the hidden patches."""
+        recipe = self.recipe
+        with autocast(recipe, views.crops.device):
+            made: Reconstruction = forward(views.crops, views.keep, views.hidden)
+        total = mae_share(
+            made.patches,
+            views.crops,
+            views.hidden,
+            recipe.model.patch,
+            recipe.mae.normalize_targets,
+            sum(counts),
+        )
+        return Outcome(total, {"total": total.detach()}, lambda: token_gauges(made.image_tokens))
+
+
+def one_crop(settings: Augment) -> Augment:
+    """MAE looks at one crop per slice and has no use for local ones."""
+    return settings.model_copy(update={"local_crops": 0})

@@ -1,0 +1,26 @@
+"""A registered encoder as a file for others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mricore.errors import UserError
+from mricore.model.weights.export_files import read_base, require_free, write_export
+from mricore.model.weights.exports import FORMATS, Format
+from mricore.model.weights.known import verified
+from mricore.registry.load import load
+
+
+def export_model(uri: str, format_: Format, target: Path, base: Path | None = None) -> list[str]:
+    """Write an encoder in another project's format; the lines tell what the file holds.
+
+    Raises:
+        UserError: there is no such encoder, the format cannot hold it, or the file cannot be written.
+    """
+    require_free(target, format_)
+    if base is not None and format_ == "dinov2":
+        raise UserError("the format dinov2 takes nothing from a SAM file", "leave --base out")
+    lines = [f"base {base}: {verified(base)}"] if base is not None else []
+    export = FORMATS[format_](load(uri), None if base is None else read_base(base))
+    write_export(target, export)
+    return [f"{uri} as {format_}: {target}", *(f"  {line}" for line in (*lines, *export.notes))]
