@@ -21,11 +21,11 @@ from mricore.augment.collate import uncrowded
 from mricore.augment.draws import Indices, ViewParameters, pixel_boxes
 from mricore.augment.foreground import choose_boxes
 from mricore.augment.geometry import blur, cut
-from mricore.augment.intensity import bias_field, jitter, places_in_slice, rician
+from mricore.augment.intensity import log_bias_field, log_jitter, places_in_slice, rician
 from mricore.augment.transfer import to_device
 from mricore.config.schema import Augment
 
-PORTION = 2**21
+PORTION = 2**22
 """Pixels that a CPU works on at once between two steps, so that they stay in its cache."""
 
 Change = Callable[[Tensor, Indices, Tensor], Tensor]
@@ -53,7 +53,8 @@ def make_views(
     """Cut g global and L local crops per slice, on the device of ``images`` and without waiting for it.
 
     Args:
-        images: Slices (B, 1, H, W), float32 in [0, 1], zero-padded to a common size.
+        images: Slices (B, 1, H, W), zero-padded to a common size: float32 in [0, 1], or integers whose
+            type's greatest number stands for 1.
         sizes: True rows and columns (B, 2), on the host.
         parameters: The draws for these slices.
         settings: Of these, only ``foreground_share`` is read here.
@@ -64,11 +65,11 @@ def make_views(
         Global crops (g * B, 1, G, G) and local crops (L * B, 1, S, S) in [0, 1], crop by crop: the first B
         are the first crop of each slice.
     """
-    count, views = parameters.choices.flips.shape
-    split = parameters.globals_
-    globals_ = images.new_empty(split, count, global_size, global_size)
-    locals_ = images.new_empty(views - split, count, local_size, local_size)
-    lines = split * global_size + (views - split) * local_size
+    split, count = parameters.globals_, len(sizes)
+    more = parameters.choices.flips.shape[1] - split
+    globals_ = torch.empty(split, count, global_size, global_size, device=images.device)
+    locals_ = torch.empty(more, count, local_size, local_size, device=images.device)
+    lines = split * global_size + more * local_size
     for rows in _portions(sizes, count if images.is_cuda else PORTION // (lines * images.shape[3])):
         portion = _portion(images[:, 0], sizes, parameters, rows, settings.foreground_share)
         for crops, views in ((globals_, slice(None, split)), (locals_, slice(split, None))):
@@ -90,10 +91,11 @@ def _portion(
     """The slices ``rows`` without padding that none of them needs, and their boxes."""
     device, sizes, drawn = images.device, sizes[rows], parameters.take(rows)
     height, width = sizes.max(0).tolist()
-    images = images[:, :height, : uncrowded(width)].index_select(0, to_device(rows, device))
-    extent = to_device(sizes, device).to(images.dtype)
-    candidates = pixel_boxes(drawn.choices.boxes, sizes)
-    boxes = choose_boxes(images, extent, to_device(candidates, device).to(images.dtype), foreground)
+    images = images[:, :height, : uncrowded(width)][to_device(rows, device)]
+    if not images.is_floating_point():
+        images = images.float().div_(torch.iinfo(images.dtype).max)
+    extent, candidates = to_device(sizes, device).float(), pixel_boxes(drawn.choices.boxes, sizes)
+    boxes = choose_boxes(images, extent, to_device(candidates, device).float(), foreground)
     return _Portion(images, extent, boxes, candidates, drawn)
 
 
@@ -104,33 +106,31 @@ def _crops(portion: _Portion, views: slice, size: int) -> Tensor:
     boxes, chosen = boxes[:, views].flatten(0, 1), drawn.crops(views)
     owners = torch.arange(shape[0], device=device).repeat_interleave(shape[1])
 
-    def bias(crops: Tensor, rows: Indices, index: Tensor) -> Tensor:
+    def bias(logs: Tensor, rows: Indices, index: Tensor) -> Tensor:
         places = places_in_slice(boxes[index], sizes[owners[index]], size)
-        return crops.mul_(bias_field(to_device(chosen.bias[rows], device), *places))
+        return logs.add_(log_bias_field(to_device(chosen.bias[rows], device), *places))
 
     def smear(crops: Tensor, rows: Indices, _: Tensor) -> Tensor:
-        return blur(crops, to_device(chosen.blur[rows], device), float(chosen.blur.max()))
+        return blur(crops, to_device(chosen.blur[rows], device), float(chosen.blur.max())).clamp_(max=1)
 
     def noise(crops: Tensor, rows: Indices, _: Tensor) -> Tensor:
-        return rician(crops, to_device(chosen.noise[rows], device), to_device(chosen.keys[rows], device))
+        sigmas, keys = to_device(chosen.noise[rows], device), to_device(chosen.keys[rows], device)
+        return rician(crops, sigmas, keys).clamp_(max=1)
 
     longest = int(candidates[:, views, :, 2:].max())
     crops = cut(images, owners, boxes, to_device(chosen.flips, device), size, longest)
     factors = (chosen.brightness, chosen.contrast, chosen.gamma)
-    crops = jitter(crops, *(to_device(values, device) for values in factors))
-    crops = _where(np.abs(chosen.bias).sum((1, 2)) > 0, bias, crops)
+    logs = log_jitter(crops, *(to_device(values, device) for values in factors))
+    crops = _where(np.abs(chosen.bias).sum((1, 2)) > 0, bias, logs).exp_().clamp_(max=1)
     crops = _where(chosen.blur > 0, smear, crops)
     crops = _where(chosen.noise > 0, noise, crops)
     return crops.unflatten(0, shape)
 
 
 def _where(chosen: NDArray[np.bool_], change: Change, crops: Tensor) -> Tensor:
-    """Change some of ``crops``, in place, and clamp them to [0, 1].
-
-    Which ones is known on the host, so that nobody waits.
-    """
+    """Change some of ``crops``, in place; which ones is known on the host, so that nobody waits."""
     rows = np.flatnonzero(chosen)
     if not rows.size:
         return crops
     index = to_device(rows, crops.device)
-    return crops.index_copy_(0, index, change(crops[index], rows, index).clamp_(0, 1))
+    return crops.index_copy_(0, index, change(crops[index], rows, index))

@@ -2,7 +2,7 @@
 
 Every number is drawn whatever the settings: a probability, a range or a strength only changes what is made
 of it, and the numbers of further candidates come last. So switching one thing off leaves the others as they
-are, and two runs that differ in one setting differ in nothing else.
+are, and two runs that differ in one setting differ in nothing else. (The number of views is no such setting.)
 """
 
 from __future__ import annotations
@@ -67,11 +67,13 @@ def draw_views(rng: np.random.Generator, count: int, settings: Augment, globals_
     shape = (count, globals_ + settings.local_crops)
     is_global = np.arange(shape[1]) < globals_
     flip, jitter, brightness, contrast, gamma = rng.random((5, *shape))
-    biased, blurred, width, noisy, sigma, key = rng.random((6, *shape))
+    biased, blur, width, noisy, sigma, key = rng.random((6, *shape))
     coefficients = rng.uniform(-1, 1, (*shape, DEGREE + 1, DEGREE + 1))
     area_and_aspect = rng.random((2, *shape))
     places = rng.random((settings.foreground_candidates, 2, *shape))
     jittered = jitter < settings.jitter_probability
+    kind = np.where(is_global, np.minimum(np.arange(shape[1]), 1), 2)  # first global, other globals, locals
+    blurred = blur < np.array(settings.blur_probability)[kind]
     largest = -np.log1p(-settings.gamma)
     choices = Choices(
         boxes=_boxes(area_and_aspect, places, is_global, settings),
@@ -80,7 +82,7 @@ def draw_views(rng: np.random.Generator, count: int, settings: Augment, globals_
         contrast=_where(jittered, 1 + settings.contrast * (2 * contrast - 1), 1),
         gamma=_where(jittered, np.exp(largest * (2 * gamma - 1)), 1),
         bias=_bias(biased < settings.bias_probability, coefficients, settings.bias_strength),
-        blur=_where(blurred < _blur_probability(is_global, settings), _between(settings.blur_sigma, width)),
+        blur=_where(blurred, _between(settings.blur_sigma, width)),
         noise=_where(noisy < settings.noise_probability, _between(settings.noise_sigma, sigma)),
         keys=(key * 2**32).astype(np.uint32).view(np.int32),
     )
@@ -124,14 +126,6 @@ def _bias(biased: NDArray[np.bool_], coefficients: NDArray[np.float64], strength
     coefficients = coefficients * ((order > 0) & (order <= DEGREE))
     total = np.abs(coefficients).sum((-2, -1), keepdims=True)
     return (coefficients * (strength * biased[..., None, None] / total)).astype(np.float32)
-
-
-def _blur_probability(is_global: NDArray[np.bool_], settings: Augment) -> NDArray[np.float64]:
-    """Of each view; a third global crop would be treated as the second."""
-    first, second, local = settings.blur_probability
-    probability = np.where(is_global, second, local)
-    probability[:1] = np.where(is_global[:1], first, local)
-    return probability
 
 
 def _between(bounds: tuple[Any, Any], share: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -57,6 +57,7 @@ def tiny_mae() -> Recipe:
             "name": "tiny_mae",
             "method": "mae",
             "model": base.model.model_copy(update={"readout": "mean"}),
+            "augment": plain_crops(base.augment),
             "mae": Mae(decoder_dim=64, decoder_depth=2, decoder_heads=4),
         }
     )
@@ -166,6 +167,19 @@ def paper_literal() -> Recipe:
     )
 
 
+def plain_crops(settings: Augment) -> Augment:
+    """MAE's views (arXiv 2111.06377): a crop of a fifth or more of the slice and a flip, nothing else."""
+    return settings.model_copy(
+        update={
+            "global_scale": (0.2, 1.0),
+            "jitter_probability": 0.0,
+            "bias_probability": 0.0,
+            "noise_probability": 0.0,
+            "blur_probability": (0.0, 0.0, 0.0),
+        }
+    )
+
+
 def vitb16_mae() -> Recipe:
     """MAE from SAM's weights: the paper's rival objective.
 
@@ -182,13 +196,7 @@ def vitb16_mae() -> Recipe:
         method="mae",
         model=sam_vit_b().model_copy(update={"readout": "mean"}),
         initial=Initial(layout="sam"),
-        augment=Augment(
-            global_scale=(0.2, 1.0),
-            jitter_probability=0.0,
-            bias_probability=0.0,
-            noise_probability=0.0,
-            blur_probability=(0.0, 0.0, 0.0),
-        ),
+        augment=plain_crops(Augment()),
         optimizer=Optimizer(lr=4.2e-4, betas=(0.9, 0.95), weight_decay=0.05, weight_decay_end=0.05),
         data=Data(lanes=64),
     )

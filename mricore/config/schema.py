@@ -122,9 +122,9 @@ class Augment(Frozen):
     and if empty, ``global_size`` and ``local_size``."""
     ratio: PositiveRange = (0.75, 4.0 / 3.0)
     foreground_share: Share = 0.25
-    """A crop that shows less of the body than this is drawn again."""
+    """Where a crop shows less of the body than this, another place is looked for."""
     foreground_candidates: int = Field(4, ge=1)
-    """Times that a crop is drawn at most, of which the best is taken if none suffices; 1: never again."""
+    """Places that are drawn for each crop: the first that shows enough is taken, else the best; 1: as drawn."""
     flip_probability: Share = 0.5
     jitter_probability: Share = 0.8
     """Of brightness, contrast and gamma together."""

@@ -1,1 +1,1 @@
-"""The SAM-style encoder, its heads, and strict weight files."""
+"""Encoders, heads, the networks of both methods, and strict weight files."""

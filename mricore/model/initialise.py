@@ -7,9 +7,11 @@ from torch import nn
 
 from mricore.model.image_token import AttentionPool
 from mricore.model.mae_decoder import MaeDecoder
+from mricore.model.neck import ChannelNorm
 from mricore.model.plain_encoder import PlainEncoder
 from mricore.model.projection_head import ProjectionHead
-from mricore.model.sam_encoder import ChannelNorm, RelativeAttention, SamEncoder
+from mricore.model.relative_attention import RelativeAttention
+from mricore.model.sam_encoder import SamEncoder
 
 STD = 0.02
 
@@ -24,9 +26,6 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
         parameter.fill_(float("nan"))  # a forgotten initialisation cannot hide
     for module in network.modules():
         _fill(module, generator)
-    mask_token = getattr(network, "mask_token", None)
-    if mask_token is not None:
-        nn.init.zeros_(mask_token)
 
 
 def _fill(module: nn.Module, generator: torch.Generator) -> None:

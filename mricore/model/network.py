@@ -98,4 +98,5 @@ def build_network(model: Model, head: Head, generator: torch.Generator) -> Netwo
     """A network with random weights; a pure function of settings and generator."""
     network = Network(model, head)
     initialise(network, generator)
+    nn.init.zeros_(network.mask_token)
     return network

@@ -37,33 +37,38 @@ class Gauges(dict[str, float]):
 SIGNS = (
     Sign(
         "certain",
-        "the teacher's answers are one-hot (entropy below 0.02): is its temperature too low?",
-        # 0.02 of the largest entropy: exp(0.02 ln K) is 1.1 prototypes of 512 and 1.2 of 65,536
+        "the teacher's answers are one-hot (entropy below 0.02): its temperature is too low",
+        # exp(0.02 ln K) is 1.1 prototypes of 512 and 1.2 of 65,536: an answer without a second choice
         lambda now, first: now["gauge/teacher_entropy"] < 0.02,
     ),
     Sign(
         "alike",
-        "the teacher gives every slice the same answer: is centering off, or the learning rate too high?",
-        # collapse to one prototype and to a uniform answer alike leave nothing to tell slices apart by
+        "the teacher gives every slice the same answer: centering is off or the learning rate too high",
+        # collapse to one prototype and collapse to all of them leave 0 nats; 0.03 is a tenth of what
+        # encoders with random weights begin with
         lambda now, first: now["gauge/information"] < 0.03,
     ),
     Sign(
         "violent",
         "an update moves the weights by more than 1%: the learning rate is too high",
-        # a hundred such updates replace the weights; ratios of 0.001 are usual
+        # a hundred such updates replace the weights; 0.1% is usual, and 0.5% the most of a healthy warm-up
         lambda now, first: now["gauge/update_norm"] > 0.01,
     ),
     Sign(
         "flat",
-        "the image tokens lie in fewer than two directions: the encoder has collapsed",
-        lambda now, first: now["gauge/rank"] < 2,
+        "the image tokens all point one way (effective rank below 1.5): the encoder has collapsed",
+        # 1 is a single direction; masked autoencoding goes down to 2.5 on its way, DINOv2 not below 8
+        lambda now, first: now["gauge/rank"] < 1.5,
     ),
     Sign(
         "worse",
-        "the loss is above its value at the start by a quarter: the run diverges",
-        lambda now, first: now["loss/total"] > 1.25 * first["loss/total"],
+        "the loss is half again what it was at the start: the run diverges",
+        # a uniform answer already costs about what the start costs, and a grey patch 1: more is worse than
+        # to know nothing; a warmer teacher alone raises the loss of a trained network by less
+        lambda now, first: now["loss/total"] > 1.5 * first["loss/total"],
     ),
 )
+"""Few, each with a limit that follows from what the gauge means; measured margins are in docs/log.md."""
 
 
 def signs_of(row: Row, first: Row) -> tuple[Sign, ...]:

@@ -51,9 +51,7 @@ KNOWN = (
     ),
     Panel("Gradient norm", "before clipping", (("gauge/gradient_norm", ""),)),
     Panel("Update", "size of one update relative to the weights", (("gauge/update_norm", ""),)),
-    Panel(
-        "Drift", "distance of the encoder from its first weights, relative", (("gauge/drift", ""),)
-    ),
+    Panel("Drift", "distance of the encoder from its first weights, relative", (("gauge/drift", ""),)),
     Panel("Learning rate", "peak of all parameter groups", (("schedule/lr", ""),)),
     Panel("Weight decay", "coefficient of AdamW", (("schedule/weight_decay", ""),)),
     Panel(

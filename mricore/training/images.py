@@ -9,16 +9,15 @@ from torch import Tensor
 
 from mricore.augment.collate import pad_slices
 from mricore.config.schema import Recipe
-from mricore.data.batch import FULL_SCALE, Batch
+from mricore.data.batch import Batch
 
 
 def padded(batch: Batch, device: torch.device) -> tuple[Tensor, NDArray[np.int64]]:
-    """Slices in [0, 1], (B, 1, H, W) zero-padded at bottom and right, on the device, and their sizes (B, 2).
+    """16-bit slices (B, 1, H, W), zero-padded at bottom and right, on the device, and their sizes (B, 2).
 
-    They travel as 16-bit numbers, and without the host waiting for it.
+    The host does not wait for their journey.
     """
-    images, sizes = pad_slices(batch.slices.images, device)
-    return images.float() / FULL_SCALE, sizes
+    return pad_slices(batch.slices.images, device)
 
 
 def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:

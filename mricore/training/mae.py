@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mricore.augment.crops import make_views
 from mricore.augment.draws import draw_views
 from mricore.augment.masks import draw_kept_patches
+from mricore.augment.transfer import to_device
 from mricore.config.schema import Augment, Recipe
 from mricore.data.batch import Batch
 from mricore.data.plan import Stream, generator
@@ -61,7 +62,7 @@ class MaskedAutoencoder:
                 rates.global_size,
                 rates.local_size,
             )
-        own = (torch.from_numpy(places[batch.positions]).to(device) for places in (keep, hidden))
+        own = (to_device(places[batch.positions], device) for places in (keep, hidden))
         return MaeViews(crops, *own)
 
     def losses(

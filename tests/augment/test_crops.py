@@ -112,6 +112,13 @@ def test_views_do_not_depend_on_how_many_slices_are_worked_on_at_once(monkeypatc
         torch.testing.assert_close(whole, one_by_one, atol=1e-5, rtol=0)
 
 
+def test_sixteen_bit_slices_give_the_views_of_the_same_slices_in_zero_to_one():
+    stored = [(image * 65535).astype(np.uint16) for image in slices()]
+    unit = [image.astype(np.float32) / np.float32(65535) for image in stored]
+    for one, other in zip(views(stored, drawn(ALL), ALL), views(unit, drawn(ALL), ALL), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+
+
 def test_views_are_a_function_of_the_draws_alone():
     torch.manual_seed(0)
     first = views(slices(), drawn(ALL), ALL)
@@ -149,6 +156,12 @@ def test_constant_and_empty_slices_stay_finite(value):
         torch.testing.assert_close(crops, torch.full_like(crops, value))
 
 
+def test_blurring_white_does_not_round_to_more_than_white():
+    settings = PLAIN.model_copy(update={"blur_probability": (1, 1, 1), "local_crops": 30})
+    white = [np.ones(shape, np.float32) for shape in SHAPES]
+    assert max(crops.max() for crops in views(white, drawn(settings), settings)) <= 1
+
+
 def test_crops_show_the_body_more_often_when_candidates_are_compared():
     """A bright square in an empty slice: with one candidate many local crops miss it."""
     body = np.zeros((64, 64), np.float32)
@@ -177,12 +190,13 @@ def test_sizes_change_from_call_to_call_and_keep_what_is_shown():
     assert F.avg_pool2d(large, 4).sub(small).abs().mean() < 0.05
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint16])
 @pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_no_step_needs_a_value_from_the_device(device):
+def test_no_step_needs_a_value_from_the_device(device, dtype):
     """Fake tensors have no values: a step that reads one, or mixes devices, is refused."""
     _, sizes = pad_slices(slices())
     with FakeTensorMode(allow_non_fake_inputs=True):
-        images = torch.empty(len(SHAPES), 1, 70, 80, device=device)
+        images = torch.empty(len(SHAPES), 1, 70, 80, device=device, dtype=dtype)
         globals_, locals_ = make_views(images, sizes, drawn(ALL), ALL, 32, 16)
         assert globals_.shape == (10, 1, 32, 32)
         assert locals_.shape == (15, 1, 16, 16)

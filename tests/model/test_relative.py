@@ -7,7 +7,7 @@ from torch import nn
 from mricore.config.schema import Model
 from mricore.model.attention import attend
 from mricore.model.relative import extend, fitted, grid_places, joined_tables, places
-from mricore.model.sam_encoder import Layout, RelativeAttention
+from mricore.model.relative_attention import Layout, RelativeAttention
 from mricore.model.windows import from_windows, to_windows
 
 CPU = torch.device("cpu")

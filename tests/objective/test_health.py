@@ -21,8 +21,8 @@ ILL = {
     "certain": {"gauge/teacher_entropy": 0.01},
     "alike": {"gauge/information": 0.02},
     "violent": {"gauge/update_norm": 0.02},
-    "flat": {"gauge/rank": 1.5},
-    "worse": {"loss/total": 12.0},
+    "flat": {"gauge/rank": 1.2},
+    "worse": {"loss/total": 15.0},
 }
 
 
