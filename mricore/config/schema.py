@@ -124,7 +124,7 @@ class Augment(Frozen):
     foreground_share: Share = 0.25
     """Where a crop shows less of the body than this, another place is looked for."""
     foreground_candidates: int = Field(4, ge=1)
-    """Places that are drawn for each crop: the first that shows enough is taken, else the best; 1: as drawn."""
+    """Places drawn for a crop: the first that shows enough is taken, else the best; 1: as drawn."""
     flip_probability: Share = 0.5
     jitter_probability: Share = 0.8
     """Of brightness, contrast and gamma together."""
