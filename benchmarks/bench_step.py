@@ -8,10 +8,12 @@ A step is teacher, student, losses, backward pass, clipping, AdamW and moving av
 
 ``step_vs_plain``: against tests/objective/plain_dinov2.py, whose losses and weights equal ours (tested to
 1e-8, and checked here at the first step): explicit attention with an N x N bias, a pass of the head per kind
-of token, AdamW as torch offers it. ``step_vs_peer``: against lightly-train's DINOv2, run by PYTHON of an
-environment that has it (``pip install lightly-train``); left out without one. Their encoder is a plain ViT
+of token, AdamW as torch offers it, stochastic depth that computes what it drops. ``step_vs_peer``: against
+lightly-train's DINOv2, run by PYTHON of an environment that has it (``pip install lightly-train``); left out
+without one. Their encoder is a plain ViT
 with a class token, so ours is one too; ``sam_step_vs_peer`` is of SAM's encoder, which has relative positions
-and attention pooling besides. Their step has no LayerScale and no stochastic depth, and is given its masks.
+and attention pooling besides. Stochastic depth is the recipe's on all sides; theirs has no LayerScale, and is
+given its masks.
 Each is the smallest ratio over the recipes; larger is better. Ratios that end in ``_cpu`` are of the CPU's
 time, for machines that are not quiet.
 
@@ -60,7 +62,7 @@ SAME = {"float32": 1e-4, "bfloat16": 1e-2}
 
 
 def recipes_for(options: argparse.Namespace) -> dict[str, Recipe]:
-    """What the device can step: from random weights, in one process, without stochastic depth."""
+    """What the device can step, in one process; on a GPU from random weights and without stochastic depth."""
     precision = f"train.precision={options.precision}"
     if options.device == "cuda":
         settings = ("initial.layout=none", "model.drop_path=0", "train.workers=1", precision)
@@ -106,7 +108,7 @@ def compare(recipe: Recipe, options: argparse.Namespace) -> dict[str, list[Timin
 
 def with_vit(recipe: Recipe) -> Recipe:
     """The recipe with a plain ViT of the same size, whose positions are those of a global crop."""
-    model = recipe.model.model_dump(include={"dim", "depth", "heads", "mlp_ratio", "patch"})
+    model = recipe.model.model_dump(include={"dim", "depth", "heads", "mlp_ratio", "patch", "drop_path"})
     grid = recipe.augment.global_size // recipe.model.patch
     vit = Model(kind="plain", readout="class", native_grid=grid, **model)
     return recipe.model_copy(update={"model": vit})
@@ -127,7 +129,7 @@ def summary(timings: Mapping[str, Mapping[str, list[Timing]]], steps: int) -> di
                 ratio = statistics.median(getattr(a, clock) / getattr(b, clock) for a, b in pairs)
                 ratios[f"{name}_{recipe}{end}"] = ratio
                 ratios[name + end] = min(ratio, ratios.get(name + end, ratio))
-    return {"ratios": ratios, "rates": rates}
+    return {"ratios": dict(sorted(ratios.items())), "rates": rates}
 
 
 def images_per_second(recipe: Recipe, inputs: Inputs, device: torch.device, steps: int) -> float:
@@ -237,7 +239,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--steps", type=int, help="per round; default: 2 on a CPU, 10 on a GPU, 1 with --quick"
     )
-    parser.add_argument("--batch", type=int, default=128, help="slices per step on a GPU")
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=128,
+        help="slices per step on a GPU; fewer if memory is short, as all sides are there at once",
+    )
     parser.add_argument(
         "--peak", type=float, metavar="TFLOPS", help="of the GPU in bfloat16; default: measured"
     )

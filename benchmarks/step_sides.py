@@ -20,6 +20,7 @@ from torch import Tensor
 
 from mricore.augment.masks import draw_masks
 from mricore.config.schema import Recipe
+from mricore.model.drop_path import draw_kept, kept_of
 from mricore.model.masked import masked_patches
 from mricore.model.network import InputNorm
 from mricore.objective.communication import Alone
@@ -58,11 +59,16 @@ class Side(Protocol):
 
 @dataclass(frozen=True)
 class Inputs:
-    """Crops of one batch, (2b, 1, G, G) and (L * b, 1, S, S), and masks (2b, h, w)."""
+    """Crops of one batch, (2b, 1, G, G) and (L * b, 1, S, S), and masks (2b, h, w).
+
+    ``kept``, of global and of local crops, tells which branches stochastic depth keeps, (depth, 2, crops);
+    None without it.
+    """
 
     globals: Tensor
     locals: Tensor
     masks: NDArray[np.bool_]
+    kept: tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]
 
 
 def inputs_of(recipe: Recipe, device: torch.device) -> Inputs:
@@ -72,8 +78,11 @@ def inputs_of(recipe: Recipe, device: torch.device) -> Inputs:
     sizes = ((2, settings.global_size), (settings.local_crops, settings.local_size))
     crops = [torch.rand(views * batch, 1, side, side, generator=generator) for views, side in sizes]
     grid = settings.global_size // recipe.model.patch
-    masks = draw_masks(np.random.default_rng(0), batch, grid, settings)
-    return Inputs(*(crop.to(device) for crop in crops), masks.reshape(-1, grid, grid))
+    rng, model = np.random.default_rng(0), recipe.model
+    masks = draw_masks(rng, batch, grid, settings).reshape(-1, grid, grid)
+    kept = [draw_kept(rng, model.depth, len(crop), model.drop_path) for crop in crops]
+    globals_, locals_ = (crop.to(device) for crop in crops)
+    return Inputs(globals_, locals_, masks, (kept[0], kept[1]) if model.drop_path else (None, None))
 
 
 class InProcess:
@@ -102,7 +111,8 @@ class InProcess:
 def ours(recipe: Recipe, inputs: Inputs, device: torch.device) -> InProcess:
     """The step of a training worker, from crops that are there already."""
     state, method = initial_state(recipe, device), method_of(recipe)
-    views = Views(inputs.globals, inputs.locals, masked_patches(inputs.masks, device))
+    drop = [None if one is None else kept_of(one, np.arange(one.shape[2]), device) for one in inputs.kept]
+    views = Views(inputs.globals, inputs.locals, masked_patches(inputs.masks, device), (drop[0], drop[1]))
     rates, counts = rates_at(*WHEN, recipe), (recipe.train.batch_size,)
 
     def step() -> Losses:
@@ -117,11 +127,12 @@ def plain(recipe: Recipe, inputs: Inputs, device: torch.device) -> InProcess:
     weights = initial_state(recipe, torch.device("cpu")).student.state_dict()
     side = PlainDinov2(recipe, weights).to(device)
     masks, rates = torch.from_numpy(inputs.masks).to(device), rates_at(*WHEN, recipe)
+    kept = [None if one is None else torch.from_numpy(one).to(device) for one in inputs.kept]
     bfloat16 = recipe.train.precision == "bfloat16"
 
     def step() -> Losses:
         with torch.autocast(device.type, torch.bfloat16, bfloat16):
-            return side.step(inputs.globals, inputs.locals, masks, rates)
+            return side.step(inputs.globals, inputs.locals, masks, rates, kept)
 
     return InProcess(step, device)
 
@@ -166,7 +177,10 @@ class Peer:
 def _peer_settings(recipe: Recipe) -> dict[str, Any]:
     model, head, augment = recipe.model, recipe.head, recipe.augment
     return {
-        **{name: getattr(model, name) for name in ("dim", "depth", "heads", "patch", "mlp_ratio")},
+        **{
+            name: getattr(model, name)
+            for name in ("dim", "depth", "heads", "patch", "mlp_ratio", "drop_path")
+        },
         **{name: getattr(head, name) for name in ("prototypes", "hidden", "bottleneck")},
         **{name: getattr(augment, name) for name in ("global_size", "local_crops")},
         "centering": recipe.objective.centering,

@@ -9,7 +9,8 @@ CPU seconds they took and the losses of the last one. INPUTS.pt holds crops, mas
 What runs is theirs: their vision transformer, heads, losses, parameter groups, optimiser, schedules, clipping
 and moving average, through the hooks that their trainer calls, in its order. A stand-in for the trainer
 supplies the number of the step, so that loading data, logging and checkpoints cost nothing. The masks are
-given to their step instead of being drawn in it. LayerScale and stochastic depth are off.
+given to their step instead of being drawn in it. LayerScale is off; all blocks have the same stochastic
+depth.
 """
 
 import json
@@ -58,6 +59,8 @@ def encoder(settings: dict[str, Any]) -> DinoVisionTransformer:
         mlp_ratio=settings["mlp_ratio"],
         qkv_bias=True,
         init_values=None,
+        drop_path_rate=settings["drop_path"],
+        drop_path_uniform=True,
         block_chunks=0,
         block_fn=partial(NestedTensorBlock, attn_class=MemEffAttention),
     )

@@ -32,7 +32,15 @@ def tiny() -> Recipe:
     return Recipe(
         name="tiny",
         model=Model(
-            dim=96, depth=4, heads=3, patch=8, window=14, global_blocks=(1, 3), native_grid=28, neck_dim=64
+            dim=96,
+            depth=4,
+            heads=3,
+            patch=8,
+            window=14,
+            global_blocks=(1, 3),
+            native_grid=28,
+            neck_dim=64,
+            drop_path=0.2,
         ),
         head=Head(prototypes=512, hidden=256, bottleneck=64),
         augment=Augment(global_size=96, local_size=48, local_crops=4),
@@ -56,7 +64,7 @@ def tiny_mae() -> Recipe:
         update={
             "name": "tiny_mae",
             "method": "mae",
-            "model": base.model.model_copy(update={"readout": "mean"}),
+            "model": base.model.model_copy(update={"readout": "mean", "drop_path": 0.0}),
             "augment": plain_crops(base.augment),
             "mae": Mae(decoder_dim=64, decoder_depth=2, decoder_heads=4),
         }
@@ -73,7 +81,7 @@ def vits16_mri() -> Recipe:
     """
     return Recipe(
         name="vits16_mri",
-        model=sam_vit_s(),
+        model=sam_vit_s().model_copy(update={"drop_path": 0.1}),
         data=Data(lanes=64),
         train=Train(workers=1, batch_size=128),
     )

@@ -6,8 +6,8 @@ of SwAV (2006.09882), SAM's encoder (2304.02643), ViT (2010.11929), AdamW (1711.
 Parameters have the package's names, so that its weights load here; apart from the settings nothing is
 shared. This is how the method is usually written: softmax(Q K^T / sqrt(d) + bias) with an explicit N x N
 bias, one pass for global and one for local crops, one call of the head per kind of token, loops over pairs
-of views, AdamW as torch offers it, and a moving average parameter by parameter. Crops must fit into one
-window of the encoder; stochastic depth is left out.
+of views, AdamW as torch offers it, a moving average parameter by parameter, and stochastic depth that
+multiplies branches by zero. Crops must fit into one window of the encoder.
 """
 
 import copy
@@ -71,9 +71,22 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(model.dim, eps=1e-6)
         self.mlp = Mlp(model.dim, int(model.dim * model.mlp_ratio))
 
-    def forward(self, tokens, side):
-        tokens = tokens + self.attn(self.norm1(tokens), side)
-        return tokens + self.mlp(self.norm2(tokens))
+    def forward(self, tokens, side, factors=(1, 1)):
+        """``factors`` of the two branches, (B, 1, 1) each: stochastic depth (arXiv 1603.09382)."""
+        tokens = tokens + factors[0] * self.attn(self.norm1(tokens), side)
+        return tokens + factors[1] * self.mlp(self.norm2(tokens))
+
+
+def run(blocks, tokens, side, kept):
+    """All blocks; ``kept`` (depth, 2, B) tells whose branches count, and keeps their expectation."""
+    if kept is None:
+        for block in blocks:
+            tokens = block(tokens, side)
+        return tokens
+    factors = (kept / kept.float().mean(dim=-1, keepdim=True)).to(tokens.dtype)[..., None, None]
+    for block, pair in zip(blocks, factors, strict=True):
+        tokens = block(tokens, side, pair)
+    return tokens
 
 
 class PatchEmbed(nn.Module):
@@ -107,7 +120,7 @@ class SamEncoder(nn.Module):
         ]
         self.blocks = nn.ModuleList([Block(model, table) for table in tables])
 
-    def forward(self, images, masks, mask_token):
+    def forward(self, images, masks, mask_token, kept):
         """Patch tokens (B, N, dim) and no class token."""
         side = images.shape[-1] // self.patch
         assert side <= self.window, "a crop must fit into one window"
@@ -115,9 +128,7 @@ class SamEncoder(nn.Module):
         if masks is not None:
             tokens = torch.where(masks.flatten(1)[..., None], mask_token, tokens)
         tokens = tokens + resampled(self.pos_embed, side)
-        for block in self.blocks:
-            tokens = block(tokens, side)
-        return tokens, None
+        return run(self.blocks, tokens, side, kept), None
 
 
 class PlainEncoder(nn.Module):
@@ -131,7 +142,7 @@ class PlainEncoder(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + model.native_grid**2, model.dim))
         self.blocks = nn.ModuleList([Block(model, 0) for _ in range(model.depth)])
 
-    def forward(self, images, masks, mask_token):
+    def forward(self, images, masks, mask_token, kept):
         """Patch tokens (B, N, dim) and class token (B, dim)."""
         side = images.shape[-1] // self.patch
         tokens = self.patch_embed(images)
@@ -140,8 +151,7 @@ class PlainEncoder(nn.Module):
         table = self.pos_embed[:, 1:].reshape(1, self.native, self.native, -1)
         first = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
         tokens = torch.cat([first, tokens + resampled(table, side)], dim=1)
-        for block in self.blocks:
-            tokens = block(tokens, side)
+        tokens = run(self.blocks, tokens, side, kept)
         return tokens[:, 1:], tokens[:, 0]
 
 
@@ -219,10 +229,10 @@ class Network(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).reshape(1, 3, 1, 1), persistent=False)
 
-    def features(self, crops, masks=None):
+    def features(self, crops, masks=None, kept=None):
         """Grey crops (B, 1, S, S) -> image tokens (B, dim), patch tokens (B, N, dim)."""
         images = (crops.expand(-1, 3, -1, -1) - self.mean) / self.std
-        patches, class_token = self.encoder(images, masks, self.mask_token)
+        patches, class_token = self.encoder(images, masks, self.mask_token, kept)
         return self.token(patches, class_token, masks)
 
     def project_patches(self, patches):
@@ -329,15 +339,20 @@ class PlainDinov2:
             self.patch_center = keep * self.patch_center + (1 - keep) * patch_logits.mean(dim=0)
         return image_targets.chunk(2), patch_targets
 
-    def losses(self, globals_, locals_, masks, teacher_temperature):
-        """The four terms and their weighted sum; crops are ordered crop by crop."""
+    def losses(self, globals_, locals_, masks, teacher_temperature, kept=(None, None)):
+        """The four terms and their weighted sum; crops are ordered crop by crop.
+
+        ``kept`` (depth, 2, crops) of global and of local crops: the student's branches that count.
+        """
         crops = 0 if locals_ is None else len(locals_) // (len(globals_) // 2)
         with torch.no_grad():
             image_targets, patch_targets = self.targets(globals_, masks, teacher_temperature)
-        image_tokens, patches = self.student.features(globals_, masks)
+        image_tokens, patches = self.student.features(globals_, masks, kept[0])
         global_logits = self.student.head(image_tokens)
         patch_logits = self.student.project_patches(patches[masks.flatten(1)])
-        local_logits = self.student.head(self.student.features(locals_)[0]).chunk(crops) if crops else ()
+        local_logits = ()
+        if crops:
+            local_logits = self.student.head(self.student.features(locals_, None, kept[1])[0]).chunk(crops)
         temperature, pairs = self.objective.student_temperature, 2 + 2 * crops
         terms = {
             "dino_global": pair_losses(global_logits.chunk(2), image_targets, temperature, True) / pairs,
@@ -350,12 +365,12 @@ class PlainDinov2:
         total = total + weights.ibot_weight * terms["ibot"] + weights.koleo_weight * terms["koleo"]
         return {"total": total, **terms}
 
-    def step(self, globals_, locals_, masks, rates):
+    def step(self, globals_, locals_, masks, rates, kept=(None, None)):
         """One optimisation step; returns the losses before it.
 
         ``rates`` has lr, weight_decay, teacher_momentum, teacher_temperature and freeze_prototypes.
         """
-        losses = self.losses(globals_, locals_, masks, rates.teacher_temperature)
+        losses = self.losses(globals_, locals_, masks, rates.teacher_temperature, kept)
         self.optimizer.zero_grad()
         losses["total"].backward()
         for part in (*self.student.children(), [self.student.mask_token]):

@@ -7,6 +7,7 @@ from plain_dinov2 import PlainDinov2
 from small import small_recipe
 
 from mricore.config.schema import Model
+from mricore.model.drop_path import draw_kept, kept_of
 from mricore.model.masked import masked_patches
 from mricore.objective.communication import Alone
 from mricore.training.dinov2 import Views
@@ -24,14 +25,18 @@ VARIANTS = {
     "not centred": ("objective.centering=none",),
     "two heads": ("head.shared=false",),
     "no local crops": ("augment.local_crops=0",),
+    "stochastic depth": ("model.drop_path=0.4",),
 }
 
 
 def recipe_of(variant):
-    if variant != "class token":
+    if not variant.startswith("class token"):
         return small_recipe(*SETTINGS, *VARIANTS[variant])
     recipe = small_recipe(*SETTINGS)
-    model = Model(kind="plain", readout="class", dim=24, depth=2, heads=2, patch=8, native_grid=3)
+    rate = 0.4 if "depth" in variant else 0.0
+    model = Model(
+        kind="plain", readout="class", dim=24, depth=2, heads=2, patch=8, native_grid=3, drop_path=rate
+    )
     return recipe.model_copy(update={"model": model})
 
 
@@ -63,12 +68,19 @@ def crops_of(generator, recipe):
     return globals_, locals_ if recipe.augment.local_crops else None
 
 
+def kept_of_crops(rng, recipe):
+    """Which branches of the student count, for global and local crops; None without stochastic depth."""
+    rate, depth = recipe.model.drop_path, recipe.model.depth
+    counts = (2 * SLICES, recipe.augment.local_crops * SLICES)
+    return [draw_kept(rng, depth, count, rate) if rate else None for count in counts]
+
+
 def named(name):
     return lambda message: f"{name}: {message}"
 
 
 @pytest.mark.numerics
-@pytest.mark.parametrize("variant", [*VARIANTS, "class token"])
+@pytest.mark.parametrize("variant", [*VARIANTS, "class token", "class token, stochastic depth"])
 def test_losses_and_weights_of_three_steps_equal_the_plain_formulation(variant, in_float64):
     recipe = recipe_of(variant)
     generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(0)
@@ -91,9 +103,12 @@ def test_losses_and_weights_of_three_steps_equal_the_plain_formulation(variant, 
             global_size=32,
             local_size=16,
         )
-        views = Views(globals_, locals_, masked_patches(masks, CPU))
+        kept = kept_of_crops(rng, recipe)
+        drop = tuple(one if one is None else kept_of(one, np.arange(one.shape[2]), CPU) for one in kept)
+        views = Views(globals_, locals_, masked_patches(masks, CPU), drop)
         found, _ = train_step(state, method, state.student, views, (SLICES,), rates, recipe, Alone())
-        expected = plain.step(globals_, locals_, torch.from_numpy(masks), rates)
+        plainly = [one if one is None else torch.from_numpy(one) for one in kept]
+        expected = plain.step(globals_, locals_, torch.from_numpy(masks), rates, plainly)
         for name, loss in expected.items():
             torch.testing.assert_close(found[f"loss/{name}"], loss, rtol=1e-9, atol=1e-9, msg=named(name))
     for ours, plains in ((state.student, plain.student), (state.teacher, plain.teacher)):

@@ -14,6 +14,7 @@ from mricore.training.loop import Loop
 SMALL = [
     "model.dim=24",
     "model.depth=2",
+    "model.drop_path=0",
     "model.heads=2",
     "model.global_blocks=[1]",
     "model.native_grid=8",
