@@ -30,10 +30,14 @@ class AttentionBase(nn.Module):
         queries, keys, values = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         return queries, keys, values
 
+    def joined(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Attend and join the heads: (B, N, dim)."""
+        attended = attend(queries, keys, values, self.head_dim**-0.5, self.backend)
+        return attended.transpose(1, 2).flatten(2)
+
     def merged(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Attend, join the heads and project: (B, N, dim)."""
-        attended = attend(queries, keys, values, self.head_dim**-0.5, self.backend)
-        return self.proj(attended.transpose(1, 2).flatten(2))
+        return self.proj(self.joined(queries, keys, values))
 
 
 class Attention(AttentionBase):
@@ -42,6 +46,15 @@ class Attention(AttentionBase):
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, N, dim) -> the same shape."""
         return self.merged(*self.split(tokens))
+
+    def gathered(self, tokens: Tensor, readers: int) -> Tensor:
+        """What the first ``readers`` tokens gather from all, before it is projected: (B, readers, dim)."""
+        sizes = [self.proj.in_features, 2 * self.proj.in_features]
+        weights, biases = self.qkv.weight.split(sizes), self.qkv.bias.split(sizes)
+        queries = F.linear(tokens[:, :readers], weights[0], biases[0])
+        keys, values = F.linear(tokens, weights[1], biases[1]).chunk(2, -1)
+        heads = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (queries, keys, values))
+        return self.joined(*heads)
 
 
 class Mlp(nn.Module):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mricore.config.schema import Model
 from mricore.model.blocks import NORM_EPS, Mlp
-from mricore.model.tokens import Tokens, VisibleTokens
+from mricore.model.tokens import ChosenTokens, Tokens, VisibleTokens
 
 
 class ImageToken(nn.Module):
@@ -34,6 +34,10 @@ class ImageToken(nn.Module):
     def of_visible(self, tokens: VisibleTokens) -> tuple[Tensor, Tensor]:
         """Image token (B, dim) and normalised patches (B, n, dim) of the patches that were shown."""
         return self._read(tokens.patches, tokens.class_token, None)
+
+    def of_chosen(self, tokens: ChosenTokens) -> tuple[Tensor, Tensor]:
+        """Image token (B, dim) and normalised patches (M, dim), where the class token is the readout."""
+        return self.norm(tokens.class_token), self.norm(tokens.patches)
 
     def dense(self, tokens: Tokens) -> Tensor:
         """What users get per patch, (B, h, w, dim): before the norm as of SAM, after it as of DINOv2."""

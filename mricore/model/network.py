@@ -13,6 +13,7 @@ from mricore.model.encoder import build_encoder
 from mricore.model.image_token import ImageToken
 from mricore.model.initialise import initialise
 from mricore.model.masked import MaskedPatches
+from mricore.model.plain_encoder import PlainEncoder
 from mricore.model.projection_head import ProjectionHead
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -72,19 +73,31 @@ class Network(nn.Module):
         never waited for.
         """
         masks = masked.grid if hide else None
-        tokens = self.encoder(self.input_norm(globals_), masks, self.mask_token, drop[0])
-        image_tokens, patches = self.token(tokens, masks)
-        chosen = patches.flatten(0, 1).index_select(0, masked.index)
+        image_tokens, patches = self._read(globals_, masks, drop[0], masked.index)
         images = [image_tokens]
         if locals_ is not None:
-            images.append(self.token(self.encoder(self.input_norm(locals_), drop=drop[1]))[0])
-        logits, patch_logits = self._project(images, chosen)
+            images.append(self._read(locals_, None, drop[1], masked.index[:0])[0])
+        logits, patch_logits = self._project(images, patches)
         return Projections(
             image_logits=logits[0],
             patch_logits=patch_logits,
             local_logits=None if locals_ is None else logits[1],
             image_tokens=image_tokens,
         )
+
+    def _read(
+        self, crops: Tensor, masks: Tensor | None, drop: DropPath | None, index: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Image tokens (B, dim) and the patches at ``index`` (M,), which are all that the losses look at.
+
+        As a class token needs no other patch of the last block, the encoder makes none; any other readout
+        is made of all patches.
+        """
+        given = (self.input_norm(crops), masks, self.mask_token, drop)
+        if isinstance(self.encoder, PlainEncoder) and self.token.readout == "class":
+            return self.token.of_chosen(self.encoder.chosen(*given, index))
+        image_tokens, patches = self.token(self.encoder(*given), masks)
+        return image_tokens, patches.flatten(0, 1).index_select(0, index)
 
     def _project(self, images: list[Tensor], patches: Tensor) -> tuple[list[Tensor], Tensor]:
         """Logits of each batch of image tokens, and of patches; each head is called once."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from mricore.config.schema import Model
-from mricore.model.blocks import Attention, Block
 from mricore.model.drop_path import DropPath
 from mricore.model.patches import PatchEmbed, resampled, take
-from mricore.model.tokens import Tokens, VisibleTokens
+from mricore.model.plain_block import PlainBlock
+from mricore.model.tokens import ChosenTokens, Tokens, VisibleTokens
 
 
 class PlainEncoder(nn.Module):
@@ -21,7 +23,7 @@ class PlainEncoder(nn.Module):
         self.patch_embed = PatchEmbed(settings.patch, settings.dim)
         self.cls_token = nn.Parameter(torch.empty(1, 1, settings.dim))
         self.pos_embed = nn.Parameter(torch.empty(1, 1 + settings.native_grid**2, settings.dim))
-        self.blocks = nn.ModuleList(Block(settings, Attention(settings)) for _ in range(settings.depth))
+        self.blocks = nn.ModuleList(PlainBlock(settings) for _ in range(settings.depth))
 
     def forward(
         self,
@@ -38,11 +40,32 @@ class PlainEncoder(nn.Module):
         Raises:
             UserError: H or W is not a multiple of the patch.
         """
-        patches = self.patch_embed(images, masks, mask_token)
-        height, width = patches.shape[1:3]
-        patches = (patches + self.positions(height, width).to(patches.dtype)).flatten(1, 2)
-        tokens = self._through(patches, drop)
-        return Tokens(tokens[:, 1:].unflatten(1, (height, width)), tokens[:, 0])
+        grid = self._embedded(images, masks, mask_token)
+        tokens = self._through(grid.flatten(1, 2), drop)
+        return Tokens(tokens[:, 1:].unflatten(1, grid.shape[1:3]), tokens[:, 0])
+
+    def chosen(
+        self,
+        images: Tensor,
+        masks: Tensor | None,
+        mask_token: Tensor | None,
+        drop: DropPath | None,
+        index: Tensor,
+    ) -> ChosenTokens:
+        """Of what ``forward`` returns, only the class tokens and the patches at ``index``, for less work.
+
+        ``index`` (M,) are row-major places in (B * h * w). The last block makes no other patch; if no patch
+        is asked for, its queries are the class tokens alone.
+        """
+        patches = self._embedded(images, masks, mask_token).flatten(1, 2)
+        tokens = self._through(patches, drop, but_last=True)
+        batch, length = tokens.shape[:2]
+        readers = length if len(index) else 1
+        first = torch.arange(0, batch * readers, readers, device=tokens.device)
+        shifted = index + index // (length - 1) + 1  # each image has its class token before its patches
+        last = cast(PlainBlock, self.blocks[-1])
+        rows = last.chosen(tokens, readers, torch.cat([first, shifted]), drop[-1] if drop else None)
+        return ChosenTokens(rows[:batch], rows[batch:])
 
     def visible(self, images: Tensor, keep: Tensor) -> VisibleTokens:
         """Show the blocks only the patches at row-major places ``keep`` (B, n), and the class token.
@@ -50,10 +73,7 @@ class PlainEncoder(nn.Module):
         Raises:
             UserError: the image is no multiple of the patch.
         """
-        patches = self.patch_embed(images)
-        height, width = patches.shape[1:3]
-        patches = (patches + self.positions(height, width).to(patches.dtype)).flatten(1, 2)
-        tokens = self._through(take(patches, keep), None)
+        tokens = self._through(take(self._embedded(images).flatten(1, 2), keep), None)
         return VisibleTokens(tokens[:, 1:], tokens[:, 0])
 
     def positions(self, height: int, width: int) -> Tensor:
@@ -61,9 +81,15 @@ class PlainEncoder(nn.Module):
         table = self.pos_embed[:, 1:].unflatten(1, (self.native_grid, self.native_grid))
         return resampled(table, height, width)
 
-    def _through(self, patches: Tensor, drop: DropPath | None) -> Tensor:
+    def _embedded(
+        self, images: Tensor, masks: Tensor | None = None, mask_token: Tensor | None = None
+    ) -> Tensor:
+        grid = self.patch_embed(images, masks, mask_token)
+        return grid + self.positions(*grid.shape[1:3]).to(grid.dtype)
+
+    def _through(self, patches: Tensor, drop: DropPath | None, but_last: bool = False) -> Tensor:
         first = (self.cls_token + self.pos_embed[:, :1]).to(patches.dtype)
         tokens = torch.cat([first.expand(len(patches), -1, -1), patches], 1)
-        for index, block in enumerate(self.blocks):
+        for index, block in enumerate(self.blocks[: -1 if but_last else None]):
             tokens = block(tokens, drop[index] if drop else None)
         return tokens

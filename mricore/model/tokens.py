@@ -16,6 +16,15 @@ class Tokens(NamedTuple):
     """(B, dim); SAM's encoder has none."""
 
 
+class ChosenTokens(NamedTuple):
+    """What DINOv2 reads of a batch of images with a class token, before the final norm."""
+
+    class_token: Tensor
+    """(B, dim)."""
+    patches: Tensor
+    """(M, dim), in the order that was asked for."""
+
+
 class VisibleTokens(NamedTuple):
     """The patches that an encoder was shown, before any final norm."""
 

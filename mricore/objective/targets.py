@@ -26,7 +26,7 @@ def updated_center(center: Tensor, logits: Tensor, momentum: float, communicator
     dtype = wide(logits.dtype)
     count = torch.full((1,), float(logits.shape[0]), dtype=dtype, device=logits.device)
     summed = communicator.sum(torch.cat([logits.sum(0, dtype=dtype), count]))
-    mean = summed[:-1] / summed[-1].clamp(min=1)
+    mean = summed[:-1] / summed[-1]
     return torch.where(summed[-1] > 0, momentum * center + (1 - momentum) * mean, center)
 
 

@@ -92,6 +92,15 @@ def test_far_logits_overflow_nowhere(scale):
     assert torch.isfinite(logits.grad).all()
 
 
+def test_a_second_derivative_is_refused_and_not_wrong():
+    logits, targets, weights = given()
+    logits.requires_grad_()
+    value = cross_entropy(logits, targets, weights, TEMPERATURE)
+    gradient = torch.autograd.grad(value**2, logits, create_graph=True)[0]
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
 def test_nothing_to_compare_is_no_loss():
     logits = torch.zeros(0, K, requires_grad=True)
     value = cross_entropy(logits, torch.zeros(0, K), torch.zeros(0), TEMPERATURE)
