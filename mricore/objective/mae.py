@@ -27,7 +27,7 @@ def mae_share(
             targets = targets - targets.mean(-1, keepdim=True)
             variance = targets.square().sum(-1, keepdim=True) / max(targets.shape[-1] - 1, 1)
             targets = targets / (variance + EPS).sqrt()
-    errors = (predictions.to(targets.dtype) - targets).square()
+    errors = (predictions - targets).square()
     return errors.mean((1, 2)).sum() / global_rows
 
 

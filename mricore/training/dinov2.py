@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mricore.augment.crops import make_views
-from mricore.augment.draws import draw_views
 from mricore.augment.masks import draw_masks
 from mricore.config.schema import Recipe
 from mricore.data.batch import Batch
@@ -20,7 +18,7 @@ from mricore.model.network import Network, Projections, build_network
 from mricore.objective.communication import Communicator
 from mricore.objective.dinov2 import dinov2_losses
 from mricore.objective.gauges import gauges
-from mricore.training.images import autocast, padded
+from mricore.training.images import autocast, crops_of
 from mricore.training.method import Outcome
 from mricore.training.rates import Rates
 from mricore.training.state import TrainState
@@ -51,20 +49,10 @@ class Dinov2:
     def views(self, batch: Batch, rates: Rates, device: torch.device) -> Views:
         """Cut the crops of a batch, and draw what is masked."""
         recipe, settings = self.recipe, self.recipe.augment
-        where = (batch.epoch, batch.step)
-        parameters = draw_views(generator(recipe.seed, Stream.VIEWS, *where), batch.global_size, settings)
+        globals_, locals_ = crops_of(batch, recipe.seed, rates, settings, 2, device)
         grid = rates.global_size // recipe.model.patch
-        masks = draw_masks(generator(recipe.seed, Stream.MASKS, *where), batch.global_size, grid, settings)
-        images, sizes = padded(batch, device)
-        with torch.no_grad():
-            globals_, locals_ = make_views(
-                images,
-                sizes,
-                parameters.take(batch.positions),
-                settings,
-                rates.global_size,
-                rates.local_size,
-            )
+        rng = generator(recipe.seed, Stream.MASKS, batch.epoch, batch.step)
+        masks = draw_masks(rng, batch.global_size, grid, settings)
         own = masks[:, batch.positions].reshape(-1, grid, grid)
         return Views(
             globals_,

@@ -1,23 +1,32 @@
-"""From a batch of stored slices to tensors on the device."""
+"""From a batch of stored slices to crops on the device."""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mricore.augment.collate import pad_slices
-from mricore.config.schema import Recipe
+from mricore.augment.crops import make_views
+from mricore.augment.draws import draw_views
+from mricore.config.schema import Augment, Recipe
 from mricore.data.batch import Batch
+from mricore.data.plan import Stream, generator
+from mricore.training.rates import Rates
 
 
-def padded(batch: Batch, device: torch.device) -> tuple[Tensor, NDArray[np.int64]]:
-    """16-bit slices (B, 1, H, W), zero-padded at bottom and right, on the device, and their sizes (B, 2).
+def crops_of(
+    batch: Batch, seed: int, rates: Rates, settings: Augment, globals_: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """``globals_`` global crops (g * b, 1, G, G) and the local crops (L * b, 1, S, S) of a batch.
 
-    The host does not wait for their journey.
+    The draws are those of the global batch, so a slice's crops do not depend on which worker has it. Slices
+    travel to the device as 16-bit numbers, and the host does not wait for them.
     """
-    return pad_slices(batch.slices.images, device)
+    rng = generator(seed, Stream.VIEWS, batch.epoch, batch.step)
+    parameters = draw_views(rng, batch.global_size, settings, globals_).take(batch.positions)
+    images, sizes = pad_slices(batch.slices.images, device)
+    with torch.no_grad():
+        return make_views(images, sizes, parameters, settings, rates.global_size, rates.local_size)
 
 
 def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:

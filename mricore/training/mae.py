@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mricore.augment.crops import make_views
-from mricore.augment.draws import draw_views
 from mricore.augment.masks import draw_kept_patches
 from mricore.augment.transfer import to_device
 from mricore.config.schema import Augment, Recipe
@@ -18,7 +16,7 @@ from mricore.model.mae_network import MaeNetwork, Reconstruction, build_mae_netw
 from mricore.objective.communication import Communicator
 from mricore.objective.gauges import token_gauges
 from mricore.objective.mae import mae_share
-from mricore.training.images import autocast, padded
+from mricore.training.images import autocast, crops_of
 from mricore.training.method import Outcome
 from mricore.training.rates import Rates
 from mricore.training.state import TrainState
@@ -46,24 +44,12 @@ class MaskedAutoencoder:
 
     def views(self, batch: Batch, rates: Rates, device: torch.device) -> MaeViews:
         """Cut one crop per slice, and draw what is hidden."""
-        recipe, where = self.recipe, (batch.epoch, batch.step)
-        settings = one_crop(recipe.augment)
-        parameters = draw_views(generator(recipe.seed, Stream.VIEWS, *where), batch.global_size, settings, 1)
+        recipe = self.recipe
+        crops, _ = crops_of(batch, recipe.seed, rates, one_crop(recipe.augment), 1, device)
         patches = (rates.global_size // recipe.model.patch) ** 2
-        rng = generator(recipe.seed, Stream.MASKS, *where)
+        rng = generator(recipe.seed, Stream.MASKS, batch.epoch, batch.step)
         keep, hidden = draw_kept_patches(rng, batch.global_size, patches, recipe.mae.mask_ratio)
-        images, sizes = padded(batch, device)
-        with torch.no_grad():
-            crops, _ = make_views(
-                images,
-                sizes,
-                parameters.take(batch.positions),
-                settings,
-                rates.global_size,
-                rates.local_size,
-            )
-        own = (to_device(places[batch.positions], device) for places in (keep, hidden))
-        return MaeViews(crops, *own)
+        return MaeViews(crops, *(to_device(places[batch.positions], device) for places in (keep, hidden)))
 
     def losses(
         self,
