@@ -31,6 +31,15 @@ def _rules(recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
         rules.append((("objective.center_momentum",), f"objective.centering={recipe.objective.centering}"))
     if recipe.initial.layout == "none":
         rules.append((("initial.weights", "initial.sha256", "initial.into"), "initial.layout=none"))
+    if not recipe.augment.local_crops:
+        rules.append((("augment.local_size", "augment.local_scale"), "augment.local_crops=0"))
+    if not recipe.augment.mask_probability:
+        rules.append((("augment.mask_ratio",), "augment.mask_probability=0"))
+    if recipe.health.action != "roll_back":
+        names = ("health.roll_back_lr_scale", "health.max_roll_backs")
+        rules.append((names, f"health.action={recipe.health.action}"))
+    if recipe.augment.stages and recipe.augment.stages[-1].until == 1:
+        rules.append((("augment.global_size", "augment.local_size"), "a last stage until 1"))
     if recipe.augment.foreground_candidates == 1:
         rules.append((("augment.foreground_share",), "augment.foreground_candidates=1"))
     return rules

@@ -73,7 +73,8 @@ def checked(kind: type[Section], document: Mapping[str, Any]) -> Section:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "recipe"
-        raise UserError(f"setting {where}: {first['msg']}", "correct the value given with --set") from None
+        problem = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"setting {where}: {problem}", "correct the value given with --set") from None
 
 
 def _assign(document: dict[str, Any], path: str, value: object) -> None:

@@ -118,9 +118,9 @@ def vitb16_curriculum() -> Recipe:
     stages = (
         Stage(until=0.4, global_size=128, local_size=64),
         Stage(until=0.9, global_size=224, local_size=96),
-        Stage(until=1.0, global_size=448, local_size=96),
     )
-    return vitb16_mri().model_copy(update={"name": "vitb16_curriculum", "augment": Augment(stages=stages)})
+    augment = Augment(stages=stages, global_size=448)
+    return vitb16_mri().model_copy(update={"name": "vitb16_curriculum", "augment": augment})
 
 
 def vitl16_mri() -> Recipe:
@@ -131,7 +131,7 @@ def vitl16_mri() -> Recipe:
     Hardware and time: written for 8 GPUs of 80 GB; not yet measured.
     Score: not yet measured.
     """
-    return vitb16_mri().model_copy(update={"name": "vitl16_mri", "model": sam_vit_l()})
+    return _of_size("vitl16_mri", sam_vit_l())
 
 
 def vith16_mri() -> Recipe:
@@ -142,7 +142,14 @@ def vith16_mri() -> Recipe:
     Hardware and time: written for 8 GPUs of 80 GB; not yet measured.
     Score: not yet measured.
     """
-    return vitb16_mri().model_copy(update={"name": "vith16_mri", "model": sam_vit_h()})
+    return _of_size("vith16_mri", sam_vit_h())
+
+
+def _of_size(name: str, model: Model) -> Recipe:
+    """``vitb16_mri`` with another encoder."""
+    base = vitb16_mri()
+    sized = model.model_copy(update={"drop_path": base.model.drop_path})
+    return base.model_copy(update={"name": name, "model": sized})
 
 
 def paper_literal() -> Recipe:

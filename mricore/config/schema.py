@@ -271,6 +271,8 @@ class Recipe(Frozen):
         for size in self.crop_sizes():
             if size % self.model.patch:
                 raise ValueError(f"crop size {size} must be a multiple of model.patch {self.model.patch}")
+        if min(self.global_sizes()) < 2 * self.model.patch:
+            raise ValueError("a global crop must be at least two patches wide")
         if self.train.batch_size % self.data.lanes:
             raise ValueError(
                 f"train.batch_size {self.train.batch_size} must be a multiple of data.lanes {self.data.lanes}"
@@ -291,15 +293,24 @@ class Recipe(Frozen):
             return self
         if self.model.readout == "attention":
             raise ValueError("method=mae trains no attention pooling: use model.readout=mean (or class)")
+        if self.augment.noise_probability or any(self.augment.blur_probability):
+            raise ValueError(
+                "method=mae would learn to make blur and noise: set augment.noise_probability=0 and "
+                "augment.blur_probability=[0,0,0]"
+            )
         grid = max(self.crop_sizes()) // self.model.patch
         if self.model.kind == "sam" and grid > self.model.window:
             raise ValueError("method=mae feeds visible patches alone: a crop must fit into model.window")
         return self
 
+    def global_sizes(self) -> tuple[int, ...]:
+        """Every side of a global crop in pixels that occurs in the run."""
+        return (self.augment.global_size, *(stage.global_size for stage in self.augment.stages))
+
     def crop_sizes(self) -> tuple[int, ...]:
         """Every side of a crop in pixels that occurs in the run."""
         augment = self.augment
-        sizes = [augment.global_size, *(stage.global_size for stage in augment.stages)]
+        sizes = [*self.global_sizes()]
         if self.method == "dinov2" and augment.local_crops:
             sizes += [augment.local_size, *(stage.local_size for stage in augment.stages)]
         return tuple(sizes)

@@ -7,50 +7,73 @@ taken on the host, which waits for the device. All results are scalars on the de
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mricore.model.network import Projections
+from mricore.objective.communication import Communicator
 from mricore.objective.passes import centered_softmax
+
+FEWEST = 8
+"""Slices of the global batch below which a spectrum or a mean answer tells nothing."""
 
 
 @torch.no_grad()
-def gauges(student: Projections, teacher: Projections, temperature: float) -> dict[str, Tensor]:
-    """Scalars of this worker's part of a batch, of DINOv2.
+def gauges(
+    student: Projections,
+    teacher: Projections,
+    center: Tensor | None,
+    temperature: float,
+    counts: Sequence[int],
+    communicator: Communicator,
+) -> dict[str, Tensor]:
+    """Scalars of the global batch, the same on every worker, of DINOv2.
+
+    ``center`` (K,) is what the targets of this step were centred by, ``counts`` the slices of each worker.
 
     - ``teacher_entropy``: mean entropy of the teacher's answers, 0 (certain) to 1 (uniform).
     - ``prototype_use``: effective share of prototypes in the mean answer, 1/K (collapse) to 1.
     - ``information``: how much an answer tells of its crop, in nats: the entropy of the mean answer less the
-      mean entropy. 0 if all crops get the same answer, be it one prototype or all; at most ln(crops).
+      mean entropy. 0 if all crops get the same answer, be it one prototype or all; at most ln(crops). Left
+      out for fewer than ``FEWEST`` slices.
     - ``agreement``: share of crops for which student and teacher prefer the same prototype.
     - and those of ``token_gauges``, of the student; a neighbour is another slice, not the other crop.
     """
-    answers = centered_softmax(teacher.image_logits, temperature)
+    answers = centered_softmax(teacher.image_logits, temperature, center)
     prototypes = answers.shape[1]
-    each, together = _entropy(answers).mean(), _entropy(answers.mean(0))
-    own, other = student.image_logits.argmax(-1), teacher.image_logits.argmax(-1)
-    return {
+    same = (student.image_logits.argmax(-1) == teacher.image_logits.argmax(-1)).float()
+    own = torch.cat([answers.sum(0), _entropy(answers).sum()[None], same.sum()[None]])
+    means = communicator.sum(own) / (2 * sum(counts))
+    each, together = means[-2], _entropy(means[:-2])
+    found = {
         "teacher_entropy": each / math.log(prototypes),
         "prototype_use": torch.exp(together) / prototypes,
-        "information": together - each,
-        "agreement": (own == other).float().mean(),
-        **token_gauges(student.image_tokens, crops=2),
+        "agreement": means[-1],
+        **token_gauges(student.image_tokens.chunk(2), counts, communicator),
     }
+    return found | ({"information": together - each} if sum(counts) >= FEWEST else {})
 
 
 @torch.no_grad()
-def token_gauges(tokens: Tensor, crops: int = 1) -> dict[str, Tensor]:
-    """Scalars of the image tokens (crops * b, dim) of this worker's slices, one crop after the other.
+def token_gauges(
+    crops: Sequence[Tensor], counts: Sequence[int], communicator: Communicator
+) -> dict[str, Tensor]:
+    """Scalars of the global batch's image tokens, from this worker's tokens (b, dim) of each crop.
 
     - ``rank``: RankMe (arXiv 2210.02885), the effective rank of the tokens.
     - ``nearest_distance``: mean distance of a token of the first crop to the nearest of another slice, on
       the unit sphere.
+
+    None for fewer than ``FEWEST`` slices.
     """
+    if sum(counts) < FEWEST:
+        return {}
     # a spectrum of NaN is an error in LAPACK; that the loss diverged is for the loop to tell
-    tokens = torch.nan_to_num(tokens.float())
-    return {"rank": effective_rank(tokens), "nearest_distance": _nearest_distance(tokens.chunk(crops)[0])}
+    tokens = [torch.nan_to_num(communicator.gather_rows(one.float(), counts)) for one in crops]
+    return {"rank": effective_rank(torch.cat(tokens)), "nearest_distance": _nearest_distance(tokens[0])}
 
 
 def effective_rank(features: Tensor) -> Tensor:
@@ -71,10 +94,7 @@ def _entropy(probabilities: Tensor) -> Tensor:
 
 
 def _nearest_distance(tokens: Tensor) -> Tensor:
-    """Zero for a single token."""
     unit = F.normalize(tokens, dim=-1)
-    if unit.shape[0] < 2:
-        return unit.new_zeros(())
     distances = torch.cdist(unit, unit, compute_mode="donot_use_mm_for_euclid_dist")
     distances.fill_diagonal_(torch.inf)
     return distances.min(1).values.mean()

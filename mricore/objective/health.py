@@ -9,7 +9,6 @@ from typing import Any, Self
 
 from mricore.config.schema import Health
 
-NOT_FINITE = "the loss is not a finite number: it diverged"
 Row = Mapping[str, float]
 """Metrics of one report: "loss/...", "gauge/..."."""
 
@@ -25,6 +24,7 @@ class Sign:
     name: str
     says: str
     shown: Callable[[Gauges, Gauges], bool]
+    remedy: str
 
 
 class Gauges(dict[str, float]):
@@ -34,12 +34,14 @@ class Gauges(dict[str, float]):
         return math.nan
 
 
+_LOWER = "lower --set optimizer.lr or raise --set optimizer.warmup_fraction"
 SIGNS = (
     Sign(
         "certain",
         "the teacher's answers are one-hot (entropy below 0.02): its temperature is too low",
         # exp(0.02 ln K) is 1.1 prototypes of 512 and 1.2 of 65,536: an answer without a second choice
         lambda now, first: now["gauge/teacher_entropy"] < 0.02,
+        "raise --set objective.teacher_temperature and objective.teacher_temperature_start",
     ),
     Sign(
         "alike",
@@ -47,28 +49,50 @@ SIGNS = (
         # collapse to one prototype and collapse to all of them leave 0 nats; 0.03 is a tenth of what
         # encoders with random weights begin with
         lambda now, first: now["gauge/information"] < 0.03,
+        "use --set objective.centering=sinkhorn, lower --set optimizer.lr, or raise --set train.batch_size",
     ),
     Sign(
         "violent",
-        "an update moves the weights by more than 1%: the learning rate is too high",
-        # a hundred such updates replace the weights; 0.1% is usual, and 0.5% the most of a healthy warm-up
-        lambda now, first: now["gauge/update_norm"] > 0.01,
+        "an update moves the weights by more than 1.5%: the learning rate is too high",
+        # seventy such updates replace the weights; 0.1% is usual, and 0.5% the most of a healthy warm-up
+        lambda now, first: now["gauge/update_norm"] > 0.015,
+        _LOWER,
     ),
     Sign(
         "flat",
         "the image tokens all point one way (effective rank below 1.2): the encoder has collapsed",
         # 1 is a single direction; tokens of healthy masked autoencoding go down to 1.6, DINOv2's to 12
         lambda now, first: now["gauge/rank"] < 1.2,
+        _LOWER,
     ),
     Sign(
         "worse",
         "the loss is half again what it was at the start: the run diverges",
         # a uniform answer already costs about what the start costs, and a grey patch 1: more is worse than
         # to know nothing; a warmer teacher alone raises the loss of a trained network by less
-        lambda now, first: now["loss/total"] > 1.5 * first["loss/total"],
+        lambda now, first: now["loss/total"] > first["loss/total"] + 0.5 * abs(first["loss/total"]),
+        _LOWER,
     ),
 )
 """Few, each with a limit that follows from what its gauge means, far from what healthy runs show."""
+
+
+NOT_FINITE = Sign(
+    "not_finite",
+    "a loss or a gradient is not a finite number: the run diverged",
+    lambda now, first: not is_finite(now),
+    _LOWER,
+)
+"""Not one of ``SIGNS``: weights that are no numbers are lost at once, so it is not waited for again."""
+
+
+def is_finite(row: Row) -> bool:
+    """Whether losses and the norm of the gradient are numbers; a gradient that is none ruins the weights."""
+    return all(
+        math.isfinite(value)
+        for name, value in row.items()
+        if name.startswith("loss/") or name == "gauge/gradient_norm"
+    )
 
 
 def signs_of(row: Row, first: Row) -> tuple[Sign, ...]:
@@ -84,19 +108,13 @@ class Monitor:
     first: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
-    def observe(self, row: Row) -> str | None:
-        """Take a report; what is wrong, in a line, if a sign was seen in ``patience`` reports in a row.
-
-        A loss that is no finite number is told at once.
-        """
-        if not all(math.isfinite(value) for name, value in row.items() if name.startswith("loss/")):
-            self.counts = {"not_finite": 1}
-            return NOT_FINITE
+    def observe(self, row: Row) -> Sign | None:
+        """Take a report of finite numbers; a sign that was seen in ``patience`` reports in a row, if any."""
         self.first = self.first or {"loss/total": row["loss/total"]}
         shown = signs_of(row, self.first)
         self.counts = {sign.name: self.counts.get(sign.name, 0) + 1 for sign in shown}
         ripe = [sign for sign in shown if self.counts[sign.name] >= self.settings.patience]
-        return ripe[0].says if ripe else None
+        return ripe[0] if ripe else None
 
     def forget(self) -> None:
         """Count anew: the weights are others than those that showed the signs."""

@@ -68,7 +68,7 @@ def save_checkpoint(folder: Path, state: TrainState, info: CheckpointInfo, rows:
         "recipe": info.recipe.model_dump(mode="json"),
         "code_revision": code_revision(),
         "rows": list(rows),
-        "sha256": hashlib.sha256((folder / TENSORS).read_bytes()).hexdigest(),
+        "sha256": _sha256(folder / TENSORS),
     }
     (folder / STATE).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
 
@@ -154,7 +154,7 @@ def _tensors(state: TrainState) -> dict[str, Tensor]:
         tensors |= {f"optimizer/{kind}/{name}": moments[kind] for kind in moments}
     if state.centers is not None:
         tensors |= {"centers/image": state.centers.image, "centers/patch": state.centers.patch}
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def _load_moments(state: TrainState, tensors: dict[str, Tensor]) -> None:
@@ -188,12 +188,16 @@ def _document(folder: Path) -> dict[str, Any]:
 
 def _read_tensors(folder: Path, sha256: str) -> dict[str, Tensor]:
     try:
-        content = (folder / TENSORS).read_bytes()
-        if hashlib.sha256(content).hexdigest() != sha256:
+        if _sha256(folder / TENSORS) != sha256:
             raise UserError(f"checkpoint {folder.name} is damaged (digest)", _REMEDY)
         return load_file(folder / TENSORS)
     except (OSError, SafetensorError):
         raise UserError(f"checkpoint {folder.name} is damaged", _REMEDY) from None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 _REMEDY = "train again with --fresh"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -87,15 +88,18 @@ class Dinov2:
             with torch.no_grad():
                 teacher: Projections = state.the_teacher(views.globals, views.masked, None, False)
             student: Projections = forward(views.globals, views.masked, views.locals, True, views.drop)
+        centers = state.the_centers
         losses, state.centers = dinov2_losses(
             student,
             teacher,
             views.masked,
-            state.the_centers,
+            centers,
             self.recipe.objective,
             rates.teacher_temperature,
             counts,
             communicator,
         )
         terms = {name: getattr(losses, name).detach() for name in losses.__dataclass_fields__}
-        return Outcome(losses.total, terms, lambda: gauges(student, teacher, rates.teacher_temperature))
+        center = centers.image if self.recipe.objective.centering == "center" else None
+        measure = partial(gauges, student, teacher, center, rates.teacher_temperature, counts, communicator)
+        return Outcome(losses.total, terms, measure)

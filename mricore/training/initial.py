@@ -63,7 +63,8 @@ def fetched(initial: Initial, folder: Path) -> Path:
         copied(initial.weights, str(path))
     if initial.sha256 and digest_of(path) != initial.sha256:
         raise UserError(
-            f"{initial.weights} is not what the run began with", "give the same weights, or use --fresh"
+            f"{initial.weights} is not what the run began with",
+            "give the weights whose digest is initial.sha256",
         )
     return path
 
@@ -95,10 +96,10 @@ def digest_of(path: Path) -> str:
     if not path.exists():
         raise UserError(f"no weights at {path}", "check --set initial.weights")
     digest = hashlib.sha256()
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     for file in files:
-        if len(files) > 1:
-            digest.update(file.name.encode())
+        if path.is_dir():
+            digest.update(file.relative_to(path).as_posix().encode())
         with file.open("rb") as stream:
             while chunk := stream.read(CHUNK):
                 digest.update(chunk)

@@ -173,8 +173,8 @@ def _outcome(result: Any) -> Checkpoint:
     if "ill_at" in returned:
         raise UserError(
             f"training paused at step {returned['ill_at']}: {returned['sign']}",
-            "lower --set optimizer.lr or raise --set optimizer.warmup_fraction; "
-            "or go on as it is with --set health.action=log (or roll_back)",
+            f"{returned['remedy']} (this begins a new run); or let the run go on from its last checkpoint "
+            "with --set health.action=roll_back (a lower learning rate) or log (as it is)",
         )
     if result.checkpoint is None:
         raise RuntimeError("training ended without a checkpoint")

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,8 @@ from mricore.config.schema import Recipe
 from mricore.data.batch import Batch
 from mricore.data.stream import BatchSource
 from mricore.objective.communication import Communicator
+from mricore.objective.health import NOT_FINITE, Sign, is_finite
 from mricore.training.checkpoint import Row
-from mricore.training.method import Gauges
 from mricore.training.methods import method_of
 from mricore.training.rates import rates_at
 from mricore.training.state import TrainState
@@ -28,9 +29,9 @@ logger = logging.getLogger(__name__)
 class IllError(Exception):
     """The run must not go on as it is; holds the step and the sign of illness."""
 
-    def __init__(self, step: int, sign: str) -> None:
+    def __init__(self, step: int, sign: Sign) -> None:
         self.step, self.sign = step, sign
-        super().__init__(f"{sign} at step {step}")
+        super().__init__(f"step {step}: {sign.says}")
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,12 @@ class Loop:
                 self._clock.lap("data_wait")
                 step = self.state.step + 1
                 due = step % self.recipe.train.log_every == 0 or step == end
-                gauges = self._advance(batch, due)
+                self._advance(batch, due)
                 if due:
-                    report, illness = self._report(gauges(), last=step == end)
+                    report, illness = self._report(last=step == end)
                     if report:
                         yield report
+                        self._saved_at = time.monotonic() if report.save else self._saved_at
                     self._clock.lap("checkpoint")  # all that the caller does with a report
                     if illness:
                         self._roll_back(illness)
@@ -109,12 +111,12 @@ class Loop:
                 if step == end:
                     return
 
-    def _advance(self, batch: Batch, measured: bool) -> Callable[[], Gauges]:
+    def _advance(self, batch: Batch, measured: bool) -> None:
         recipe = self.recipe
         rates = rates_at(self.state.step, self.total, recipe)
         views = self.method.views(batch, rates, self.device)
         self._clock.lap("views")
-        metrics, gauges = train_step(
+        metrics = train_step(
             self.state,
             self.method,
             self.forward,
@@ -132,26 +134,24 @@ class Loop:
         self._pending.append((row, metrics))
         if self.observe is not None:
             self.observe(batch)
-        return gauges
 
-    def _report(self, gauges: Gauges, last: bool) -> tuple[Report | None, IllError | None]:
-        """A report, unless the loss is no number, and an illness that must be acted on.
+    def _report(self, last: bool) -> tuple[Report | None, IllError | None]:
+        """What happened up to the first number that is none, and an illness that must be acted on.
 
-        All workers come to the same diagnosis, as they see the same sums. What may be ill is not saved.
+        All workers come to the same diagnosis, as they see the same sums. What may be ill is not saved,
+        unless the recipe says that illness is only to be logged.
         """
-        self._pending[-1][1].update(gauges)
         rows, due = self._summed()
-        for row in rows:
-            if not math.isfinite(row["loss/total"]):
-                return None, IllError(int(row["step"]), "the loss is not a finite number")
-        sign = self.state.monitor.observe(rows[-1])
-        if sign and self.recipe.health.action == "log":
-            logger.warning("step %d: %s", self.state.step, sign)
-            sign = None
+        sound = list(takewhile(is_finite, rows))
+        if len(sound) < len(rows):  # the weights are lost, whatever the recipe says
+            broken = IllError(int(rows[len(sound)]["step"]), NOT_FINITE)
+            return (Report(sound, int(sound[-1]["step"]), False) if sound else None), broken
+        step, sign = self.state.step, self.state.monitor.observe(rows[-1])
+        if self.recipe.health.action == "log":
+            if sign:
+                logger.warning("step %d: %s", step, sign.says)
+            return Report(rows, step, due or last), None
         save = (due or last) and not sign and (last or not self.state.monitor.suspicious)
-        if save:
-            self._saved_at = time.monotonic()
-        step = self.state.step
         return Report(rows, step, save), IllError(step, sign) if sign else None
 
     def _summed(self) -> tuple[list[Row], bool]:
@@ -160,6 +160,7 @@ class Loop:
         shares = [value.float() for _, metrics in self._pending for value in metrics.values()]
         decision = torch.tensor(float(due and self.communicator.rank == 0), device=self.device)
         *values, save = self.communicator.sum(torch.stack([*shares, decision])).tolist()
+        self._clock.lap("report")  # the device is waited for here
         rest = iter(values)
         rows = [row | {name: next(rest) for name in metrics} for row, metrics in self._pending]
         seconds = self._clock.seconds

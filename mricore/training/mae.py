@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +73,8 @@ class MaskedAutoencoder:
             recipe.mae.normalize_targets,
             sum(counts),
         )
-        return Outcome(total, {"total": total.detach()}, lambda: token_gauges(made.image_tokens))
+        measure = partial(token_gauges, [made.image_tokens], counts, communicator)
+        return Outcome(total, {"total": total.detach()}, measure)
 
 
 def one_crop(settings: Augment) -> Augment:

@@ -24,8 +24,8 @@ class Outcome:
     """Losses of one step.
 
     ``total`` is this worker's share and carries the gradient; ``terms`` are the shares of its parts without
-    weights, scalars on the device. ``gauges`` measures the health of the step's outputs; it is called only
-    when a report is due, since some gauges wait for the device.
+    weights, scalars on the device. ``gauges`` measures the health of the step's outputs over all workers,
+    who must call it together; only when a report is due, since some gauges wait for the device.
     """
 
     total: Tensor

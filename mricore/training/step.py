@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,12 +27,11 @@ def train_step(
     recipe: Recipe,
     communicator: Communicator,
     measured: bool = False,
-) -> tuple[dict[str, Tensor], Callable[[], Gauges]]:
-    """Advance the state by one step.
+) -> dict[str, Tensor]:
+    """Advance the state by one step and return this worker's share of each metric, on the device.
 
-    Returns this worker's share of each metric, which sum to the global batch's, all of them on the device;
-    and gauges to be called when a report is due, already divided by the number of workers, so that they
-    sum to their mean. ``measured`` steps keep what the gauges of the update need.
+    Shares sum to the global batch's metric. A ``measured`` step adds the gauges of health, which take time
+    and may wait for the device; they are of all workers together, so each gives its part of the mean.
     """
     outcome = method.losses(state, forward, views, rates, counts, communicator)
     state.optimizer.zero_grad(set_to_none=True)
@@ -46,16 +44,13 @@ def train_step(
     if state.teacher is not None:
         update_teacher(state.teacher, state.student, rates.teacher_momentum)
     state.step += 1
+    shared: Gauges = {"gradient_norm": norm}
+    if measured:
+        shared |= outcome.gauges()
+        shared["update_norm"] = update_norm(before, list(state.student.parameters()))
+        shared["drift"] = drift(state.anchor, list(state.student.encoder.parameters()))
     metrics = {f"loss/{name}": value for name, value in outcome.terms.items()}
-    metrics["gauge/gradient_norm"] = norm / communicator.world_size
-
-    def gauges() -> Gauges:
-        found = outcome.gauges()
-        found["update_norm"] = update_norm(before, list(state.student.parameters()))
-        found["drift"] = drift(state.anchor, list(state.student.encoder.parameters()))
-        return {f"gauge/{name}": value / communicator.world_size for name, value in found.items()}
-
-    return metrics, gauges
+    return metrics | {f"gauge/{name}": value / communicator.world_size for name, value in shared.items()}
 
 
 def clip_parts(student: nn.Module, limit: float) -> Tensor:

@@ -47,7 +47,7 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     dataset = Place(job.dataset)
     manifest = read_manifest(dataset)
     state = initial_state(recipe, device)
-    _resume(state)
+    _loaded(ray.train.get_checkpoint(), state)
     source = PlannedSource(
         manifest,
         recipe.data,
@@ -58,7 +58,9 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
         window_reader(dataset, manifest, recipe.data),
     )
     communicator: Communicator = ProcessGroup() if workers > 1 else Alone()
-    forward = DistributedDataParallel(state.student) if workers > 1 else state.student
+    forward = (
+        DistributedDataParallel(state.student, broadcast_buffers=False) if workers > 1 else state.student
+    )
     loop = Loop(
         state,
         forward,
@@ -73,13 +75,12 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
         for report in loop.run():
             _report(report, loop, manifest, rank)
     except IllError as error:
-        return {"ill_at": error.step, "sign": error.sign}
+        return {"ill_at": error.step, "sign": error.sign.says, "remedy": error.sign.remedy}
     return {"step": state.step}
 
 
-def _resume(state: TrainState) -> bool:
-    """Load the last checkpoint, if there is one."""
-    checkpoint = ray.train.get_checkpoint()
+def _loaded(checkpoint: ray.train.Checkpoint | None, state: TrainState) -> bool:
+    """Load a checkpoint, if there is one."""
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             load_checkpoint(Path(folder), state)
@@ -87,8 +88,13 @@ def _resume(state: TrainState) -> bool:
 
 
 def _restore(state: TrainState, recipe: Recipe) -> None:
-    """Back to the last checkpoint, or to the beginning where none was written yet."""
-    if not _resume(state):
+    """Back to the last checkpoint, or to the beginning where none was written yet.
+
+    ``get_checkpoint`` knows a new checkpoint on the worker that reported it alone; all must go to the same.
+    """
+    reported = ray.train.get_all_reported_checkpoints()
+    checkpoint = reported[-1].checkpoint if reported else ray.train.get_checkpoint()
+    if not _loaded(checkpoint, state):
         restart(state, initial_state(recipe, state.anchor[0].device))
 
 

@@ -29,6 +29,10 @@ PAPER_ARMS = {"lr 4e-4": ("optimizer.lr=4e-4",), "lr 4e-3": ("optimizer.lr=4e-3"
 """The learning rates of paper section 2.1.1, the default study."""
 
 
+ILL_ARMS_GO_ON = ("health.action=log",)
+"""A study has losing arms; one that is ill is a result and must not stop the others."""
+
+
 @dataclass(frozen=True)
 class AblationRequest:
     """The command line of ``tune/ablate.py``; ``arms`` maps a name to settings."""
@@ -88,7 +92,7 @@ def _recipes(request: AblationRequest) -> dict[str, Recipe]:
     """
     base = recipe_named(request.recipe)
     recipes = {
-        name: apply_overrides(base, [*request.assignments, *settings])
+        name: apply_overrides(base, [*ILL_ARMS_GO_ON, *request.assignments, *settings])
         for name, settings in (request.arms or PAPER_ARMS).items()
     }
     if len({recipe.curation for recipe in recipes.values()}) > 1:

@@ -23,7 +23,7 @@ from mricore.training.rates import rates_at
 Pictures = list[tuple[str, NDArray[Any]]]
 
 
-def crops_of(recipe: Recipe, samples: Sequence[SliceRecord]) -> list[Pictures]:
+def crop_pictures(recipe: Recipe, samples: Sequence[SliceRecord]) -> list[Pictures]:
     """Labelled pictures per slice: itself, its crops, and what of them is hidden; as training cuts them."""
     images = [image_of(one, recipe.data.normalization) for one in samples]
     count = len(images)

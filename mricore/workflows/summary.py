@@ -20,7 +20,7 @@ from mricore.training.checkpoint import Row
 from mricore.training.launch import RunRecord
 from mricore.training.place import Home
 from mricore.training.telemetry import Tracked
-from mricore.workflows.crops import crops_of
+from mricore.workflows.crops import crop_pictures
 from mricore.workflows.initial import origin
 from mricore.workflows.judgement import Judgement
 
@@ -82,7 +82,7 @@ def page(
             examples=[(normalize(one, "slice"), _caption(one)) for one in judgement.samples[:PICTURES]],
             crops=[
                 (_caption(one), pictures)
-                for one, pictures in zip(cropped, crops_of(recipe, cropped), strict=True)
+                for one, pictures in zip(cropped, crop_pictures(recipe, cropped), strict=True)
             ],
             features=judgement.features,
             scores=judgement.scores,

@@ -3,7 +3,16 @@
 import pytest
 
 from mricore.config.overrides import apply_overrides
-from mricore.config.recipes import RECIPES, paper_literal, tiny, tiny_mae, vitb16_curriculum, vitb16_mri
+from mricore.config.recipes import (
+    RECIPES,
+    paper_literal,
+    tiny,
+    tiny_mae,
+    vitb16_curriculum,
+    vitb16_mri,
+    vith16_mri,
+    vitl16_mri,
+)
 from mricore.errors import UserError
 
 
@@ -24,9 +33,17 @@ def test_the_literal_paper_has_the_faults_of_the_published_code_and_no_other_rec
 
 
 def test_the_curriculum_begins_small_and_ends_large():
-    sizes = [stage.global_size for stage in vitb16_curriculum().augment.stages]
+    augment = vitb16_curriculum().augment
+    sizes = [*(stage.global_size for stage in augment.stages), augment.global_size]
     assert sizes == sorted(sizes)
     assert sizes[0] < vitb16_mri().augment.global_size < sizes[-1]
+
+
+def test_larger_encoders_differ_from_the_base_in_size_alone():
+    size = {"dim", "depth", "heads", "global_blocks"}
+    for recipe in (vitl16_mri(), vith16_mri()):
+        same = recipe.model_dump(exclude={"name": True, "model": size})
+        assert same == vitb16_mri().model_dump(exclude={"name": True, "model": size})
 
 
 @pytest.mark.parametrize(
@@ -63,6 +80,8 @@ def test_a_setting_is_not_idle_once_its_other_is_set():
         (paper_literal, "model.readout=attention", "pools nothing by attention"),
         (tiny, "method=mae", "trains no attention pooling"),
         (tiny_mae, "augment.global_size=128", "must fit into model.window"),
+        (tiny_mae, "augment.noise_probability=0.1", "would learn to make blur and noise"),
+        (tiny, "augment.global_size=8", "at least two patches"),
         (tiny, "train.schedule_epochs=2", "must not be below train.epochs"),
         (
             tiny,

@@ -8,12 +8,17 @@ import reference
 import torch
 
 from mricore.model.network import Projections
+from mricore.objective.communication import Alone
 from mricore.objective.gauges import effective_rank, gauges, token_gauges
 
 
 def measured(tokens, logits):
     views = Projections(logits, logits[:0], None, tokens)
-    return {name: float(value) for name, value in gauges(views, views, 0.1).items()}
+    return plain(gauges(views, views, None, 0.1, (len(tokens) // 2,), Alone()))
+
+
+def plain(found):
+    return {name: float(value) for name, value in found.items()}
 
 
 def entropy(probabilities):
@@ -21,17 +26,17 @@ def entropy(probabilities):
 
 
 def test_gauges_tell_health_from_collapse():
-    sick = measured(torch.ones(8, 4), torch.zeros(8, 5))
-    well = measured(torch.eye(4).repeat(2, 1), 100 * torch.eye(5)[[0, 1, 2, 3, 4, 0, 1, 2]])
-    assert (sick["rank"], well["rank"]) == pytest.approx((1, 4))
+    sick = measured(torch.ones(16, 4), torch.zeros(16, 5))
+    well = measured(torch.eye(8).repeat(2, 1), 100 * torch.eye(5)[[0, 1, 2, 3, 4, 0, 1, 2] * 2])
+    assert (sick["rank"], well["rank"]) == pytest.approx((1, 8))
     assert sick["teacher_entropy"] == pytest.approx(1)
     assert well["teacher_entropy"] < 1e-3
     assert sick["nearest_distance"] < 1e-3 < 1.4 < well["nearest_distance"]
     assert sick["information"] == pytest.approx(0, abs=1e-6)
     assert well["information"] == pytest.approx(entropy([2 / 8, 2 / 8, 2 / 8, 1 / 8, 1 / 8]))
-    one_prototype = torch.zeros(8, 5)
+    one_prototype = torch.zeros(16, 5)
     one_prototype[:, 0] = 100
-    collapsed = measured(torch.eye(4).repeat(2, 1), one_prototype)
+    collapsed = measured(torch.eye(8).repeat(2, 1), one_prototype)
     assert collapsed["prototype_use"] == pytest.approx(0.2, abs=1e-3)
     assert collapsed["information"] == pytest.approx(0, abs=1e-6)
 
@@ -39,13 +44,14 @@ def test_gauges_tell_health_from_collapse():
 @pytest.mark.numerics
 def test_gauges_of_answers_equal_plain_formulas():
     rng = np.random.default_rng(0)
-    student, teacher = rng.normal(size=(2, 12, 7))
+    student, teacher = rng.normal(size=(2, 16, 7))
     views = [
-        Projections(torch.from_numpy(x), torch.zeros(0, 7), None, torch.randn(12, 4))
+        Projections(torch.from_numpy(x), torch.zeros(0, 7), None, torch.randn(16, 4))
         for x in (student, teacher)
     ]
-    found = {name: float(value) for name, value in gauges(*views, 0.5).items()}
-    answers = [reference.softmax(row / 0.5) for row in teacher]
+    center = rng.normal(size=7)
+    found = plain(gauges(*views, torch.from_numpy(center), 0.5, (8,), Alone()))
+    answers = [reference.softmax((row - center) / 0.5) for row in teacher]
     each, together = np.mean([entropy(answer) for answer in answers]), entropy(np.mean(answers, 0))
     assert found["teacher_entropy"] == pytest.approx(each / math.log(7))
     assert found["prototype_use"] == pytest.approx(math.exp(together) / 7)
@@ -64,14 +70,22 @@ def test_the_effective_rank_is_that_of_the_singular_values(shape):
 
 @pytest.mark.numerics
 def test_the_nearest_token_is_one_of_another_slice():
-    tokens = torch.randn(5, 16, generator=torch.Generator().manual_seed(0))
+    tokens = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
     unit = tokens.numpy() / np.linalg.norm(tokens.numpy(), axis=1, keepdims=True)
-    distances = [min(np.linalg.norm(unit[i] - unit[j]) for j in range(5) if j != i) for i in range(5)]
-    both = torch.cat([tokens, tokens + 1e-3])  # the other crop of a slice would be nearer
-    for found in (token_gauges(tokens), token_gauges(both, crops=2)):
+    distances = [min(np.linalg.norm(unit[i] - unit[j]) for j in range(8) if j != i) for i in range(8)]
+    both = [tokens, tokens + 1e-3]  # the other crop of a slice would be nearer
+    for crops in ([tokens], both):
+        found = token_gauges(crops, (8,), Alone())
         assert float(found["nearest_distance"]) == pytest.approx(np.mean(distances), rel=1e-5)
-    assert token_gauges(tokens[:1])["nearest_distance"] == 0
+
+
+def test_a_few_slices_have_no_spectrum_and_no_mean_answer():
+    """Otherwise one slice per worker would look like a collapse."""
+    views = Projections(torch.zeros(6, 5), torch.zeros(0, 5), None, torch.ones(6, 4))
+    found = gauges(views, views, None, 0.1, (3,), Alone())
+    assert not {"rank", "nearest_distance", "information"} & found.keys()
+    assert token_gauges([torch.ones(7, 4)], (7,), Alone()) == {}
 
 
 def test_gauges_of_a_diverged_student_do_not_hide_that_it_diverged():
-    assert np.isfinite(measured(torch.full((8, 4), torch.nan), torch.zeros(8, 5))["rank"])
+    assert np.isfinite(measured(torch.full((16, 4), torch.nan), torch.zeros(16, 5))["rank"])

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from mricore.config.schema import Health
-from mricore.objective.health import NOT_FINITE, SIGNS, Monitor, signs_of
+from mricore.objective.health import SIGNS, Monitor, is_finite, signs_of
 
 WELL = {
     "step": 20.0,
@@ -39,6 +39,8 @@ def test_a_healthy_report_shows_nothing_and_each_illness_its_own_sign():
     assert set(ILL) == {sign.name for sign in SIGNS}
     for name, changed in ILL.items():
         assert names(WELL | changed) == [name]
+    below_zero = {**WELL, "loss/total": -1.0}
+    assert not [sign for sign in signs_of({**WELL, "loss/total": -0.9}, below_zero) if sign.name == "worse"]
 
 
 def test_what_a_method_does_not_measure_shows_nothing():
@@ -53,8 +55,8 @@ def test_a_sign_counts_once_it_was_seen_in_as_many_reports_in_a_row_as_the_patie
     assert [watching.observe(row) for row in (ill, ill, WELL, ill, ill)] == [None] * 5
     assert watching.suspicious
     told = watching.observe(ill)
-    assert told == next(sign.says for sign in SIGNS if sign.name == name)
-    assert "\n" not in told
+    assert told.name == name
+    assert "\n" not in told.says + told.remedy
 
 
 def test_signs_are_counted_apart():
@@ -65,10 +67,11 @@ def test_signs_are_counted_apart():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_is_told_at_once(value):
-    watching = monitor()
-    assert watching.observe(WELL | {"loss/koleo": value}) == NOT_FINITE
-    assert watching.suspicious
+def test_losses_and_gradients_must_be_numbers_and_other_gauges_need_not(value):
+    assert is_finite(WELL)
+    for name in ("loss/koleo", "loss/total", "gauge/gradient_norm"):
+        assert not is_finite(WELL | {name: value})
+    assert is_finite(WELL | {"gauge/rank": value})
 
 
 def test_the_state_is_json_and_a_restored_monitor_goes_on_counting():

@@ -38,6 +38,13 @@ FEW_REPORTS = [*SMALL, "train.log_every=4", "data.source=ray"]
 """For jobs under Ray, where each report is a barrier of all workers; with the default source."""
 
 
+MAE = (
+    *("method=mae", "model.readout=mean", "mae.decoder_dim=32"),
+    *("augment.noise_probability=0", "augment.blur_probability=[0,0,0]"),
+)
+"""Masked autoencoding instead of DINOv2."""
+
+
 def small_recipe(*assignments):
     return apply_overrides(apply_overrides(tiny(), SMALL), assignments)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from sam_reference import sam_encoder
-from small import small_recipe
+from small import MAE, small_recipe
 
 from mricore.errors import UserError
 from mricore.training.initial import digest_of, initial_network, initial_state
@@ -52,7 +52,7 @@ def test_without_weights_all_is_random_and_a_function_of_the_seed():
 
 def test_a_plain_encoder_and_mae_begin_with_sam_too(sam_file):
     plain = recipe_from(sam_file, "model.kind=plain", "model.readout=class")
-    mae = recipe_from(sam_file, "method=mae", "model.readout=mean", "mae.decoder_dim=32")
+    mae = recipe_from(sam_file, *MAE)
     written = torch.load(sam_file, weights_only=True)
     for recipe in (plain, mae):
         network, report = initial_network(recipe)

@@ -46,7 +46,7 @@ def illness(dataset, assignments, steps):
         for _ in loop.run():
             pass
     except IllError as error:
-        return error.step, error.sign
+        return error.step, error.sign.name
     return None
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from records import small_dataset
-from small import small_loop, small_recipe
+from small import MAE, small_loop, small_recipe
 from torch.nn.parallel import DistributedDataParallel
 
 from mricore.data.storage import Place, place
@@ -25,7 +25,8 @@ RUNS = {
     "plain": (*SHORT, "model.kind=plain", "model.readout=class", "model.drop_path=0.2"),
     # patches of air have no variance to speak of: normalised, they would show every rounding of the views
     "mae": (
-        *("train.epochs=1", "method=mae", "model.readout=mean", "mae.decoder_dim=32"),
+        "train.epochs=1",
+        *MAE,
         "mae.normalize_targets=false",
     ),
 }
@@ -70,3 +71,33 @@ def test_two_processes_give_the_losses_of_one(tmp_path, run):
         assert together[step][0] == pytest.approx(loss, rel=2e-5), step
         # Adam would hide gradients that are too small by a factor
         assert together[step][1] == pytest.approx(norm, rel=1e-3), step
+
+
+def gauged(rank, dataset, settings, store, results):
+    torch.set_num_threads(1)
+    if store:
+        dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    recipe = small_recipe(*settings)
+    state = initial_state(recipe, torch.device("cpu"))
+    forward = DistributedDataParallel(state.student) if store else None
+    communicator = ProcessGroup() if store else None
+    (report,) = small_loop(Place(dataset), recipe, communicator, state, forward, stop_after=1).run()
+    if rank == 0:
+        torch.save({name: value for name, value in report.rows[0].items() if "gauge/" in name}, results)
+    if store:
+        dist.destroy_process_group()
+
+
+@pytest.mark.numerics
+@pytest.mark.parametrize("run", ["dinov2", "mae"])
+def test_two_processes_see_the_health_of_one(tmp_path, run):
+    """What pauses a run must not depend on the number of workers."""
+    dataset = tmp_path / "dataset"
+    small_dataset(place(str(dataset)), 75)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    gauged(0, str(dataset), RUNS[run], "", str(tmp_path / "one.pt"))
+    arguments = (str(dataset), RUNS[run], str(tmp_path / "store"), str(tmp_path / "two.pt"))
+    mp.spawn(gauged, arguments, nprocs=2)
+    one, two = (torch.load(tmp_path / name, weights_only=True) for name in ("one.pt", "two.pt"))
+    assert {"gauge/rank", "gauge/drift", "gauge/update_norm"} <= one.keys()
+    assert two == pytest.approx(one, rel=1e-3)
