@@ -242,15 +242,21 @@ class Train(Frozen):
 class Tracking(Frozen):
     """Names in MLflow."""
 
-    experiment: str = "mricore"
-    model_name: str = "mri-core"
-    alias: str = "champion"
+    experiment: str = Field("mricore", min_length=1)
+    model_name: str = Field("mri-core", pattern=r"^[^/:]+$")
+    alias: str = Field("champion", pattern=r"^[A-Za-z0-9_-]+$")
+
+    @model_validator(mode="after")
+    def _alias_is_free(self) -> Self:
+        if self.alias == "latest" or (self.alias[0] == "v" and self.alias[1:].isdecimal()):
+            raise ValueError(f"MLflow keeps {self.alias!r} for versions: choose another tracking.alias")
+        return self
 
 
 class Recipe(Frozen):
     """Everything that decides a run; stored with each checkpoint, run and model version."""
 
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     method: Literal["dinov2", "mae"] = "dinov2"
     seed: Seed = 0
     curation: Curation = Curation()
@@ -268,9 +274,11 @@ class Recipe(Frozen):
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
-        for size in self.crop_sizes():
+        for name, size in self.crop_sizes().items():
             if size % self.model.patch:
-                raise ValueError(f"crop size {size} must be a multiple of model.patch {self.model.patch}")
+                raise ValueError(
+                    f"augment.{name} {size} must be a multiple of model.patch {self.model.patch}"
+                )
         if min(self.global_sizes()) < 2 * self.model.patch:
             raise ValueError("a global crop must be at least two patches wide")
         if self.train.batch_size % self.data.lanes:
@@ -298,7 +306,7 @@ class Recipe(Frozen):
                 "method=mae would learn to make blur and noise: set augment.noise_probability=0 and "
                 "augment.blur_probability=[0,0,0]"
             )
-        grid = max(self.crop_sizes()) // self.model.patch
+        grid = max(self.crop_sizes().values()) // self.model.patch
         if self.model.kind == "sam" and grid > self.model.window:
             raise ValueError("method=mae feeds visible patches alone: a crop must fit into model.window")
         return self
@@ -307,10 +315,12 @@ class Recipe(Frozen):
         """Every side of a global crop in pixels that occurs in the run."""
         return (self.augment.global_size, *(stage.global_size for stage in self.augment.stages))
 
-    def crop_sizes(self) -> tuple[int, ...]:
-        """Every side of a crop in pixels that occurs in the run."""
-        augment = self.augment
-        sizes = [*self.global_sizes()]
-        if self.method == "dinov2" and augment.local_crops:
-            sizes += [augment.local_size, *(stage.local_size for stage in augment.stages)]
-        return tuple(sizes)
+    def crop_sizes(self) -> dict[str, int]:
+        """Every side of a crop in pixels that occurs in the run, by the name of its setting."""
+        names = ["global_size"]
+        if self.method == "dinov2" and self.augment.local_crops:
+            names.append("local_size")
+        sizes = {name: getattr(self.augment, name) for name in names}
+        for index, stage in enumerate(self.augment.stages):
+            sizes |= {f"stages[{index}].{name}": getattr(stage, name) for name in names}
+        return sizes

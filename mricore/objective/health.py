@@ -100,6 +100,11 @@ def signs_of(row: Row, first: Row) -> tuple[Sign, ...]:
     return tuple(sign for sign in SIGNS if sign.shown(Gauges(row), Gauges(first)))
 
 
+def signs_in(row: Row) -> list[str]:
+    """Names of the signs that a logged report says it shows ("health/..." is 1)."""
+    return [sign.name for sign in SIGNS if row.get(f"health/{sign.name}")]
+
+
 @dataclass
 class Monitor:
     """Counts the reports in a row that show each sign; its state is plain JSON."""
@@ -124,6 +129,10 @@ class Monitor:
     def suspicious(self) -> bool:
         """Whether the last report showed a sign, so that its state should not be kept."""
         return bool(self.counts)
+
+    def seen(self) -> dict[str, bool]:
+        """Whether the last report showed each sign."""
+        return {sign.name: sign.name in self.counts for sign in SIGNS}
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of it."""

@@ -43,11 +43,13 @@ def publish(
     card: str,
     tags: Mapping[str, str],
     generated_phantoms: bool,
+    may_lead: bool = True,
 ) -> Version:
     """Register the encoder in ``embedder_folder`` as a version made by ``run_id`` and alias it.
 
     A run makes one version: publishing it again (after an interruption) returns the version that is there.
-    An encoder of generated phantoms never takes the alias from one of real data.
+    An encoder of generated phantoms never takes the alias from one of real data, and none takes it that may
+    not lead.
 
     Raises:
         UserError: the registry does not answer or refuses.
@@ -58,7 +60,7 @@ def publish(
         client.update_model_version(name, number, description=card)
         for key, value in {**tags, PHANTOMS: str(generated_phantoms)}.items():
             client.set_model_version_tag(name, number, key, value)
-        leads = not generated_phantoms or not _is_of_real_data(client, name, alias)
+        leads = may_lead and (not generated_phantoms or not _is_of_real_data(client, name, alias))
         if leads:
             client.set_registered_model_alias(name, alias, number)
     return Version(name, number, alias if leads else "")

@@ -63,8 +63,8 @@ def fetched(initial: Initial, folder: Path) -> Path:
         copied(initial.weights, str(path))
     if initial.sha256 and digest_of(path) != initial.sha256:
         raise UserError(
-            f"{initial.weights} is not what the run began with",
-            "give the weights whose digest is initial.sha256",
+            f"{initial.weights} has another digest than initial.sha256",
+            "correct or leave out initial.sha256; a run goes on with the weights that it began with",
         )
     return path
 

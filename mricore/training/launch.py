@@ -43,6 +43,8 @@ class RunRecord:
     model_version: str = ""
     alias: str = ""
     report: str = ""
+    illness: str = ""
+    """Signs that the last report showed."""
 
 
 PLACEMENT: dict[str, Any] = {

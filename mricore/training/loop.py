@@ -131,6 +131,7 @@ class Loop:
         self._slices += batch.global_size
         row: Row = {"step": float(self.state.step)}
         row |= {f"schedule/{name}": value for name, value in rates.logged(self.method.has_teacher).items()}
+        row["schedule/lr"] *= recipe.health.roll_back_lr_scale**self.state.roll_backs
         self._pending.append((row, metrics))
         if self.observe is not None:
             self.observe(batch)
@@ -147,6 +148,8 @@ class Loop:
             broken = IllError(int(rows[len(sound)]["step"]), NOT_FINITE)
             return (Report(sound, int(sound[-1]["step"]), False) if sound else None), broken
         step, sign = self.state.step, self.state.monitor.observe(rows[-1])
+        rows[-1] |= {f"health/{name}": float(seen) for name, seen in self.state.monitor.seen().items()}
+        rows[-1]["health/roll_backs"] = float(self.state.roll_backs)
         if self.recipe.health.action == "log":
             if sign:
                 logger.warning("step %d: %s", step, sign.says)

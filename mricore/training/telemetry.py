@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from mricore.data.progress import Progress
 from mricore.data.storage import Place
 from mricore.errors import UserError
+from mricore.objective.health import signs_in
 from mricore.training.checkpoint import Row
 from mricore.training.place import SQLITE, Home
 
@@ -220,7 +221,10 @@ def _follow(tracked: Tracked, done: threading.Event, interval: float) -> None:
             continue
         total = int(metrics["progress/total"])
         progress = progress or Progress("training", total, "steps", interval=0.0, first=int(step))
-        progress.update(int(step), f"loss {metrics.get('loss/total', float('nan')):.3f}")
+        told = f"loss {metrics.get('loss/total', float('nan')):.3f}"
+        if signs := signs_in(metrics):
+            told += f", signs of illness: {', '.join(signs)}"
+        progress.update(int(step), told)
         shown = step
 
 

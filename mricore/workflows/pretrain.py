@@ -17,6 +17,7 @@ from mricore.data.manifest import MANIFEST, Manifest
 from mricore.data.progress import duration
 from mricore.data.storage import Place, place
 from mricore.errors import UserError
+from mricore.objective.health import signs_in
 from mricore.registry.publish import Version, publish
 from mricore.revision import code_revision
 from mricore.training import launch
@@ -153,22 +154,27 @@ def _finished(job: Job) -> Job:
             judgement = judge_run(Path(files), job.recipe, job.dataset, job.manifest)
         judgement.after.save(Path(folder))
         (Path(folder) / "recipe.json").write_text(job.recipe.model_dump_json(indent=1))
+        rows = history(job.tracked)
+        illness = ", ".join(signs_in(rows[-1])) if rows else ""
         with job.watch.stage("registry"):
-            version = _published(job, Path(folder), judgement)
-    rows = history(job.tracked)
+            version = _published(job, Path(folder), judgement, illness)
     with job.watch.stage("report"):
-        page = summary.page(job.recipe, job.manifest, rows, judgement, version, job.watch.seconds)
+        page = summary.page(job.recipe, job.manifest, rows, judgement, version, job.watch.seconds, illness)
         path = f"{job.record.name}/report.html"
         job.runs.write_bytes(path, page.encode())
         log_text(job.tracked, page, "report.html")
     end_run(job.tracked, "FINISHED")
     print("timings: " + ", ".join(f"{name} {duration(spent)}" for name, spent in job.watch.seconds.items()))
     return job.stored(
-        finished=True, model_version=version.number, alias=version.alias, report=job.runs.joined(path)
+        finished=True,
+        model_version=version.number,
+        alias=version.alias,
+        report=job.runs.joined(path),
+        illness=illness,
     )
 
 
-def _published(job: Job, folder: Path, judgement: Judgement) -> Version:
+def _published(job: Job, folder: Path, judgement: Judgement, illness: str) -> Version:
     tracking = job.recipe.tracking
     return publish(
         folder,
@@ -182,6 +188,8 @@ def _published(job: Job, folder: Path, judgement: Judgement) -> Version:
             "manifest_digest": job.manifest.digest,
             "steps": str(judgement.steps),
             "code_revision": code_revision(),
+            "health": f"ill at the end: {illness}" if illness else "well",
         },
         generated_phantoms=job.manifest.generated_phantoms,
+        may_lead=not illness,
     )

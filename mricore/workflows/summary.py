@@ -60,8 +60,9 @@ def page(
     judgement: Judgement,
     version: Version,
     seconds: Mapping[str, float],
+    illness: str,
 ) -> str:
-    """The report as HTML."""
+    """The report as HTML; ``illness`` names the signs that the last report of training showed."""
     last = rows[-1] if rows else {}
     rates = [row["progress/slices_per_s"] for row in rows if "progress/slices_per_s" in row]
     facts = [(name, f"{count:,}") for name, count in manifest.counts.items()]
@@ -70,6 +71,7 @@ def page(
         ("final loss", f"{last.get('loss/total', float('nan')):.3f}"),
     ]
     facts += [("slices per second", f"{np.mean(rates):.1f}")] if rates else []
+    facts += [("health", f"ill: {illness}")] if illness else []
     facts += [("registered", f"{version.name} v{version.number}"), ("alias", version.alias or "not moved")]
     facts += [("time of this process", duration(sum(seconds.values())))]
     cropped = judgement.samples[:CROPPED]
@@ -100,11 +102,13 @@ def last_lines(record: RunRecord, home: Home, recipe: Recipe, manifest_path: str
     """Where everything is."""
     tracking = recipe.tracking
     model = f"models:/{tracking.model_name}"
-    lead = (
-        f"= {model}@{record.alias}"
-        if record.alias
-        else f"({model}@{tracking.alias} stays: it is of real data, this one of phantoms)"
-    )
+    stays = f"({model}@{tracking.alias} stays: "
+    if record.alias:
+        lead = f"= {model}@{record.alias}"
+    elif record.illness:
+        lead = f"{stays}this run was ill at the end: {record.illness})"
+    else:
+        lead = f"{stays}it is of real data, this one of phantoms)"
     return "\n".join(
         [
             f"dataset manifest: {manifest_path}",

@@ -82,11 +82,15 @@ def test_a_setting_is_not_idle_once_its_other_is_set():
         (tiny_mae, "augment.global_size=128", "must fit into model.window"),
         (tiny_mae, "augment.noise_probability=0.1", "would learn to make blur and noise"),
         (tiny, "augment.global_size=8", "at least two patches"),
+        (tiny, "model.patch=7", r"augment\.global_size 96 must be a multiple"),
+        (tiny, "name=../../x", "name"),
+        (tiny, "tracking.alias=v1", "MLflow keeps"),
+        (tiny, "tracking.model_name=a/b", "tracking.model_name"),
         (tiny, "train.schedule_epochs=2", "must not be below train.epochs"),
         (
             tiny,
             'augment.stages=[{"until":0.5,"global_size":60,"local_size":48}]',
-            "crop size 60 must be a multiple of model.patch",
+            r"stages\[0\].global_size 60 must be a multiple of model.patch",
         ),
         (
             tiny,

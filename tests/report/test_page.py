@@ -184,3 +184,9 @@ def test_the_model_card_tells_data_licence_and_phantoms():
         "64 steps",
     ):
         assert part in text
+
+
+def test_the_page_of_mae_speaks_of_no_teacher():
+    page = render(rich(recipe={"name": "tiny_mae", "method": "mae"}))
+    assert "the decoder must paint them" in page
+    assert "teacher" not in page.lower().partition("settings")[0].partition("slices in")[2]
