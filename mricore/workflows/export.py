@@ -8,7 +8,7 @@ from mricore.errors import UserError
 from mricore.model.weights.export_files import read_base, require_free, write_export
 from mricore.model.weights.exports import FORMATS, Format
 from mricore.model.weights.known import verified
-from mricore.registry.load import load
+from mricore.registry.load import load, version_of
 
 
 def export_model(uri: str, format_: Format, target: Path, base: Path | None = None) -> list[str]:
@@ -21,6 +21,9 @@ def export_model(uri: str, format_: Format, target: Path, base: Path | None = No
     if base is not None and format_ == "dinov2":
         raise UserError("the format dinov2 takes nothing from a SAM file", "leave --base out")
     lines = [f"base {base}: {verified(base)}"] if base is not None else []
-    export = FORMATS[format_](load(uri), None if base is None else read_base(base))
+    completing = None if base is None else read_base(base)
+    version = version_of(uri)
+    export = FORMATS[format_](load(version), completing)
     write_export(target, export)
-    return [f"{uri} as {format_}: {target}", *(f"  {line}" for line in (*lines, *export.notes))]
+    named = uri if version == uri else f"{uri}, now {version},"
+    return [f"{named} as {format_}: {target}", *(f"  {line}" for line in (*lines, *export.notes))]

@@ -1,5 +1,6 @@
 """Exports, loaded by the classes of others or by the written-down rules of their loaders."""
 
+import os
 import re
 
 import pytest
@@ -192,12 +193,50 @@ def test_an_encoder_that_a_format_cannot_hold_is_refused_with_the_reason(vit_b):
             export()
 
 
+def test_a_refusal_offers_the_formats_that_hold_the_encoder_and_no_others(vit_b):
+    large, plain, base = *vit_b[:2], vit_b[2]
+    odd = embedder(PLAIN.model_copy(update={"patch": 13}))
+    for export, told in (
+        (lambda: dinov2(large), "export it as sam or mri_foundation"),
+        (lambda: dinov2(embedder(SAM)), "export it as sam"),
+        (lambda: sam(plain, base), "export it as mri_foundation or dinov2"),
+        (lambda: sam(embedder(PLAIN), base), "export it as dinov2"),
+        (lambda: mri_foundation(embedder(SAM), base), "export it as sam"),
+        (lambda: sam(odd, base), "no format can hold it: use mricore.load"),
+    ):
+        with pytest.raises(UserError) as caught:
+            export()
+        assert caught.value.remedy.endswith(told)
+
+
+@pytest.mark.faults
+def test_a_place_that_cannot_be_written_is_told_with_the_plain_reason(tmp_path, monkeypatch):
+    export = dinov2(embedder(STOCK))
+    with pytest.raises(UserError) as caught:
+        write_export(tmp_path / "gone" / "e.pth", export)
+    assert caught.value.problem.endswith("e.pth cannot be written: No such file or directory")
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: path != tmp_path
+    )  # an administrator may write anywhere
+    with pytest.raises(UserError, match="cannot be written"):
+        require_free(tmp_path / "e.pth", "sam")
+
+
 def test_a_base_must_be_a_whole_sam_file(tmp_path):
     whole = meta_sam().state_dict()
     for part in ("image_encoder.neck", "prompt_encoder", "mask_decoder"):
         torch.save({name: t for name, t in whole.items() if not name.startswith(part)}, tmp_path / "base.pth")
         with pytest.raises(UserError, match=f"it has no {part}"):
             read_base(tmp_path / "base.pth")
+    torch.save({"model": stock_vit().state_dict()}, tmp_path / "mae.pth")
+    torch.save({**whole, "epoch": 3}, tmp_path / "more.pth")
+    for name, told in (
+        ("mae.pth", r"is no SAM file.*sam_vit_b_01ec64\.pth"),
+        ("more.pth", "epoch is no tensor"),
+        (".", "is a folder"),
+    ):
+        with pytest.raises(UserError, match=told):
+            read_base(tmp_path / name)
 
 
 def test_a_target_that_does_not_do_is_refused_before_anything_is_loaded(tmp_path):

@@ -71,9 +71,11 @@ def test_what_is_no_dictionary_of_tensors_is_told(tmp_path):
         read_content(tmp_path / "list.pth")
     with pytest.raises(UserError, match="flat dictionary"):
         read_tensors(tmp_path / "mixed.pth")
-    for nowhere in (tmp_path, tmp_path / "missing.pth"):
+    for read in (read_content, verified):
         with pytest.raises(UserError, match="no weight file"):
-            read_content(nowhere)
+            read(tmp_path / "missing.pth")
+        with pytest.raises(UserError, match="is a folder"):
+            read(tmp_path)
 
 
 @pytest.mark.faults
@@ -83,7 +85,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, kind,
     before = path.read_bytes()
 
     def half(content, target, *_):
-        target.write_bytes(b"half")
+        target.write(b"half") if kind == "pth" else target.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     module, name = (files, "save_file") if kind == "safetensors" else (torch, "save")

@@ -1,5 +1,7 @@
 """Weights of others in our networks: nothing unaccounted for, and the same numbers come out."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -52,7 +54,19 @@ def test_every_tensor_of_the_file_and_of_the_network_is_accounted_for(tmp_path, 
     assert all(torch.equal(after[name], before[name]) for name in report.kept)
     assert not any(torch.equal(after[name], before[name]) for name in (*report.loaded, *changed))
     for name in (*changed, *gone):
-        assert name.split(".")[-1] in str(report)
+        assert name.split(".")[-1] in str(report) or f"{name.split('.')[0]}.* (" in str(report)
+
+
+def test_the_report_of_a_sam_file_folds_its_decoder_and_tells_our_own_parts_by_name(tmp_path):
+    sam = meta_sam().state_dict()
+    report = load_into(dinov2_network(PLAIN), read_weights(saved(tmp_path, sam), "sam"), PLAIN)
+    prompt, mask = (sum(name.startswith(part) for name in sam) for part in ("prompt_", "mask_"))
+    lines = str(report).splitlines()
+    assert re.search(r"sha256 [0-9a-f]{64}, not verifiable", lines[0])
+    (decoder,) = (line for line in lines if "SAM's prompt encoder" in line)
+    assert decoder.endswith(f"mask decoder: prompt_encoder.* ({prompt}), mask_decoder.* ({mask})")
+    assert f"encoder.blocks.*.attn.rel_pos_h ({PLAIN.depth})" in str(report)
+    assert "encoder.cls_token" in lines[-1]
 
 
 @pytest.mark.numerics

@@ -1,6 +1,7 @@
 """Weights that do not fit: one line that names the first problem, and a remedy that works."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -23,6 +24,8 @@ from mricore.config.overrides import apply_overrides
 from mricore.config.recipes import tiny
 from mricore.config.schema import Head, Model
 from mricore.errors import UserError
+from mricore.model.baseline import from_weights
+from mricore.model.embedder import Embedder
 from mricore.model.network import build_network
 from mricore.model.weights import load_into, read_weights
 
@@ -61,9 +64,10 @@ def test_the_settings_that_a_file_needs_are_told_as_arguments_that_work(tmp_path
     with pytest.raises(UserError, match="other settings") as caught:
         load_into(dinov2_network(start), weights, start)
     recipe = tiny().model_copy(update={"model": start})
-    told = caught.value.remedy.removeprefix("use ").split()
-    model = apply_overrides(recipe, told[1::2]).model
-    assert set(told[::2]) == {"--set"}
+    told = re.findall(r"--set ([^ ;]+)", caught.value.remedy)
+    model = apply_overrides(recipe, told).model
+    assert ("crop sizes" in caught.value.remedy) == (settings.patch != start.patch)
+    assert "sha256" not in str(caught.value)
     load_into(build_network(model, Head(**HEAD), torch.Generator().manual_seed(0)), weights, model)
 
 
@@ -122,6 +126,39 @@ def test_a_file_that_has_lost_a_tensor_is_refused_by_either_encoder(tmp_path, se
     del state[gone]
     with pytest.raises(UserError, match=f"encoder.{name.format('lin')} is missing"):
         load_into(dinov2_network(settings), read_weights(saved(tmp_path, state), layout), settings)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_nan_and_infinity_are_refused_by_name_and_nothing_is_loaded(tmp_path, value, dtype):
+    state = {name: tensor.to(dtype) for name, tensor in stock_vit().state_dict().items()}
+    state["blocks.1.mlp.fc1.weight"][3, 1] = value
+    path = saved(tmp_path, state)
+    network, before = dinov2_network(PLAIN), dinov2_network(PLAIN).state_dict()
+    for load in (
+        lambda: load_into(network, read_weights(path, "dinov2"), PLAIN),
+        lambda: from_weights(path, "dinov2", 24, heads=PLAIN.heads),
+    ):
+        with pytest.raises(
+            UserError, match=r"NaN or infinity.*encoder\.blocks\.1\.mlp\.lin1\.weight"
+        ) as caught:
+            load()
+        assert caught.value.remedy == "fetch the file again"
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_a_folder_where_a_file_is_wanted_and_the_reverse_are_told_with_the_layout(tmp_path):
+    embedder = Embedder.from_network(dinov2_network(PLAIN), PLAIN, 24)
+    for name in ("ours", "theirs"):
+        (tmp_path / name).mkdir()
+    embedder.save(tmp_path / "ours")
+    with pytest.raises(UserError, match="folder that mricore wrote.*layout mricore"):
+        read_weights(tmp_path / "ours", "sam")
+    with pytest.raises(UserError, match="is a folder; layout sam wants a file, mricore a folder"):
+        read_weights(tmp_path / "theirs", "sam")
+    with pytest.raises(UserError, match="is a file; layout mricore wants a folder.*mri_core"):
+        read_weights(saved(tmp_path, stock_vit().state_dict()), "mricore")
 
 
 def test_sams_decoder_alone_is_no_encoder(tmp_path):

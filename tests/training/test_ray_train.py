@@ -1,12 +1,14 @@
 """Training on a real Ray Train with the default source: every slice once, and the losses of one process."""
 
 from collections import Counter
+from itertools import groupby
 
 import pytest
 from records import small_dataset
 from small import losses, small_loop, small_recipe
 
 from mricore.data.storage import place
+from mricore.errors import UserError
 from mricore.training import launch
 from mricore.training.place import Home
 from mricore.training.telemetry import history, start_run
@@ -34,3 +36,33 @@ def test_two_workers_on_ray_data_train_on_every_slice_exactly_once(tmp_path, ray
     alone = losses(small_loop(dataset, small_recipe()))
     logged = {int(row["step"]): row["loss/total"] for row in history(tracked)}
     assert logged == pytest.approx(alone, rel=1e-4)
+
+
+def steps_of(ledger):
+    """(epoch, step) in the order in which a worker did them."""
+    steps = [tuple(map(int, line.split("\t")[:2])) for line in ledger.read_text().splitlines()]
+    return [step for step, _ in groupby(steps)]
+
+
+@pytest.mark.servers
+@pytest.mark.slow
+def test_an_ill_run_of_two_workers_goes_back_to_one_checkpoint_and_then_pauses(tmp_path, ray_cluster):
+    """Well for some steps, then ill beyond doubt, as the teacher's temperature falls to nothing."""
+    dataset = place(str(tmp_path / "dataset"))
+    manifest = small_dataset(dataset, SLICES)
+    recipe = small_recipe(
+        *("objective.teacher_temperature=1e-6", "objective.teacher_temperature_warmup_fraction=0.6"),
+        *("train.log_every=1", "train.checkpoint_seconds=0.01", "train.epochs=3"),
+        *("health.action=roll_back", "health.patience=2", "health.max_roll_backs=1"),
+    )
+    name = launch.run_name(recipe, manifest)
+    where = Home(place(str(tmp_path / "out")), f"sqlite:///{tmp_path / 'mlflow.db'}")
+    tracked = start_run(where, "test", name, {}, {})
+    ledger = tmp_path / "ledger"
+    with pytest.raises(UserError, match="paused at step"):
+        launch.train(recipe, dataset, where.outputs, name, tracked, str(ledger))
+
+    one, two = (steps_of(path) for path in ledger.iterdir())
+    assert one == two  # both workers went back to the same step
+    assert len(one) > len(set(one)) > 2  # some steps were done again, and not from the beginning
+    assert one.count((0, 0)) == 1

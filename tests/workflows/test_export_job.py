@@ -52,7 +52,7 @@ def test_the_base_is_told_with_its_digest(tmp_path, capsys):
     [
         (SAM, ["sam", "t.pth"], "--base"),
         (SAM, ["dinov2", "t.pth"], "cannot hold"),
-        (PLAIN, ["sam", "t.pth", "--base", "e/base.pth"], "export it as mri_foundation or dinov2"),
+        (PLAIN, ["sam", "t.pth", "--base", "e/base.pth"], "export it as dinov2"),
         (PLAIN, ["dinov2", "t.pth", "--base", "e/base.pth"], "leave --base out"),
         (PLAIN, ["mri_foundation", "t.pth"], "builds no encoder"),
         (PLAIN, ["dinov2", "t.pt.txt"], "ends in .pth"),
@@ -60,7 +60,8 @@ def test_the_base_is_told_with_its_digest(tmp_path, capsys):
         (PLAIN, ["dinov2", "e/base.pth"], "exists"),
         (SAM, ["sam", "t.pth", "--base", "none.pth"], "no weight file"),
         (SAM, ["sam", "t.pth", "--base", "e/embedder.json"], "not a readable weight file"),
-        (SAM, ["sam", "t.pth", "--base", "e/embedder.safetensors"], "no whole SAM file"),
+        (SAM, ["sam", "t.pth", "--base", "e/embedder.safetensors"], "no SAM file"),
+        (SAM, ["sam", "t.pth", "--base", "e"], "is a folder"),
     ],
 )
 def test_a_users_mistake_is_one_clear_line_and_leaves_no_file(
@@ -88,7 +89,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
     folder = encoder(tmp_path / "e", PLAIN)
 
     def half(content, target):
-        target.write_bytes(b"half")
+        target.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", half)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -59,7 +59,17 @@ def require_same_architecture(weights: Weights, settings: Model) -> None:
         told = " ".join(
             f"--set model.{name}={json.dumps(found[name], separators=(',', ':'))}" for name in other
         )
-        raise UserError(f"{weights.source} holds an encoder of other settings", f"use {told}")
+        raise UserError(
+            f"{weights.source} holds an encoder of other settings", f"use {told}{_on_crops(other, found)}"
+        )
+
+
+def _on_crops(other: Sequence[str], found: Mapping[str, Any]) -> str:
+    """What another patch means for the crops, which the schema would refuse next."""
+    if "patch" not in other:
+        return ""
+    names = "augment.global_size, augment.local_size and those of augment.stages"
+    return f"; crop sizes ({names}) must then be multiples of {found['patch']}"
 
 
 def shown_settings(weights: Weights) -> dict[str, Any]:

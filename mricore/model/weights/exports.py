@@ -50,8 +50,7 @@ def sam(embedder: Embedder, base: Base | None) -> Export:
     settings = embedder.settings
     if settings.kind != "sam":
         raise UserError(
-            "a SAM file needs relative positions and a neck, which a plain encoder has not",
-            "export it as mri_foundation or dinov2",
+            "a SAM file needs relative positions and a neck, which a plain encoder has not", _advice(settings)
         )
     if base is None:
         raise UserError(
@@ -84,12 +83,12 @@ def mri_foundation(embedder: Embedder, base: Base | None) -> Export:
         UserError: that code builds no encoder of this size.
     """
     settings = embedder.settings
-    name = _meta_name(settings, (*_SIZE, "neck_dim"))
-    if name not in ("vit_b", "vit_l"):
+    name = _name_in_mri_foundation(settings)
+    if name is None:
         raise UserError(
             f"mri_foundation builds no encoder {settings.dim} wide with {settings.depth} blocks and "
             f"patches of {settings.patch}",
-            "export ViT-B/16 or ViT-L/16, or choose another format",
+            f"it builds ViT-B/16 and ViT-L/16; {_advice(settings)}",
         )
     tensors = {name.removeprefix("encoder."): tensor for name, tensor in _encoder(embedder).items()}
     positions = tensors["pos_embed"]
@@ -121,12 +120,10 @@ def dinov2(embedder: Embedder, base: Base | None = None) -> Export:
     if settings.kind != "plain":
         raise UserError(
             "SAM's encoder has relative positions and windows, which a plain ViT cannot hold",
-            "export it as sam or mri_foundation",
+            _advice(settings),
         )
-    if STOCK_SIZE % settings.patch:
-        raise UserError(
-            f"patches of {settings.patch} px do not tile {STOCK_SIZE} px", "choose another format"
-        )
+    if not _tiles(settings):
+        raise UserError(f"patches of {settings.patch} px do not tile {STOCK_SIZE} px", _advice(settings))
     tensors = _encoder(embedder)
     side, positions = STOCK_SIZE // settings.patch, tensors[_POSITIONS]
     tensors[_POSITIONS] = with_class_row(on_grid(positions, side), positions[:, :1])
@@ -148,6 +145,26 @@ FORMATS: Mapping[Format, Callable[[Embedder, Base | None], Export]] = {
     "mri_foundation": mri_foundation,
     "dinov2": dinov2,
 }
+
+
+def _advice(settings: Model) -> str:
+    """The formats that can hold such an encoder."""
+    fits = {
+        "sam": settings.kind == "sam",
+        "mri_foundation": _name_in_mri_foundation(settings) is not None,
+        "dinov2": settings.kind == "plain" and _tiles(settings),
+    }
+    fitting = [name for name, holds in fits.items() if holds]
+    return f"export it as {' or '.join(fitting)}" if fitting else "no format can hold it: use mricore.load"
+
+
+def _tiles(settings: Model) -> bool:
+    return STOCK_SIZE % settings.patch == 0
+
+
+def _name_in_mri_foundation(settings: Model) -> str | None:
+    name = _meta_name(settings, (*_SIZE, "neck_dim"))
+    return name if name in ("vit_b", "vit_l") else None
 
 
 def _encoder(embedder: Embedder) -> dict[str, Tensor]:

@@ -23,14 +23,25 @@ _DAMAGES = (
 """What the readers raise for a damaged file, depending on where the damage lies."""
 
 
+def require_file(path: Path) -> None:
+    """Refuse what cannot be opened as a file.
+
+    Raises:
+        UserError: nothing is there, or a folder.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder", "give a weight file")
+    if not path.is_file():
+        raise UserError(f"no weight file at {path}", "check the path")
+
+
 def read_content(path: Path) -> dict[str, Any]:
     """The dictionary in a .safetensors file or in a file of torch.save; no pickled code runs.
 
     Raises:
         UserError: the file is missing, damaged, or holds code or no dictionary.
     """
-    if not path.is_file():
-        raise UserError(f"no weight file at {path}", "check the path")
+    require_file(path)
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
@@ -65,7 +76,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 def write_pth(path: Path, content: Mapping[str, Any]) -> None:
     """Write tensors, also nested in dictionaries, for ``torch.load``; whole or not at all."""
-    _write_whole(path, lambda temporary: torch.save(_own(content), temporary))
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as stream:  # opened here, since torch's own error tells no plain reason
+            torch.save(_own(content), stream)
+
+    _write_whole(path, write)
 
 
 def _write_whole(path: Path, write: Callable[[Path], None]) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mricore.errors import UserError
+from mricore.model.weights.files import require_file
 
 _CHUNK = 1 << 24
 _META = "https://dl.fbaipublicfiles.com"
@@ -108,8 +109,9 @@ def digests_of(path: Path, algorithms: set[str]) -> dict[str, str]:
     """Digests of a file by algorithm, hexadecimal, in one pass.
 
     Raises:
-        UserError: the file cannot be read.
+        UserError: there is no such file, or it cannot be read.
     """
+    require_file(path)
     states = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
     try:
         with path.open("rb") as stream:
@@ -117,5 +119,5 @@ def digests_of(path: Path, algorithms: set[str]) -> dict[str, str]:
                 for state in states.values():
                     state.update(chunk)
     except OSError:
-        raise UserError(f"no weight file at {path}", "check the path") from None
+        raise UserError(f"{path} cannot be read", "check its permissions, or fetch it again") from None
     return {name: state.hexdigest() for name, state in states.items()}

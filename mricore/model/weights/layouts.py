@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from mricore.errors import UserError
 from mricore.model.weights.files import read_content
 from mricore.model.weights.hints import likely_layout
 from mricore.model.weights.known import verified
 from mricore.model.weights.names import in_float32, renamed
-from mricore.model.weights.own_files import read_own
+from mricore.model.weights.own_files import is_own, read_own
 from mricore.model.weights.report import Note
 from mricore.model.weights.strict import refusal
 from mricore.model.weights.tensors import Layout, Weights
@@ -33,10 +35,23 @@ def read_weights(path: Path, layout: Layout) -> Weights:
     """
     if layout == "mricore":
         own = read_own(path)
-        source = f"weights {own.path} ({layout}): {verified(own.path)}"
-        return Weights(source, layout, in_float32(own.tensors), own.settings, dropped=own.dropped)
-    source = f"weights {path} ({layout}): {verified(path)}"
-    return _READERS[layout](read_content(path), source)
+        source, digest = f"weights {own.path} ({layout})", verified(own.path)
+        return Weights(source, layout, in_float32(own.tensors), own.settings, (), (), own.dropped, digest)
+    _refuse_folder(path, layout)
+    digest = verified(path)
+    return replace(_READERS[layout](read_content(path), f"weights {path} ({layout})"), digest=digest)
+
+
+def _refuse_folder(path: Path, layout: Layout) -> None:
+    if is_own(path):
+        raise UserError(
+            f"{path} is a folder that mricore wrote; layout {layout} wants a file",
+            "choose the layout mricore",
+        )
+    if path.is_dir():
+        raise UserError(
+            f"{path} is a folder; layout {layout} wants a file, mricore a folder", "give the file in it"
+        )
 
 
 def _sam(content: Mapping[str, Any], source: str) -> Weights:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from mricore.config.schema import Model
+from mricore.errors import UserError
 from mricore.model.weights.architecture import require_same_architecture
 from mricore.model.weights.conversion import converted, may_be_missing
 from mricore.model.weights.report import LoadReport, Note
@@ -25,9 +26,11 @@ def load_into(network: nn.Module, weights: Weights, settings: Model) -> LoadRepo
     shape, and kept as initialised where the weights have none.
 
     Raises:
-        UserError: the weights belong to other settings, or a tensor has no place or no source.
+        UserError: the weights belong to other settings or hold NaN or infinity, or a tensor has no place or
+            no source.
     """
     require_same_architecture(weights, settings)
+    _require_finite(weights)
     fitting = converted(weights, settings)
     wanted = network.state_dict()
     given, strangers = _without_other_parts(fitting.tensors, wanted)
@@ -47,8 +50,17 @@ def load_into(network: nn.Module, weights: Weights, settings: Model) -> LoadRepo
         reshaped=reshaped,
         folded=fitting.folded,
         kept=kept,
-        source=weights.source,
+        source=f"{weights.source}: {weights.digest}" if weights.digest else weights.source,
     )
+
+
+def _require_finite(weights: Weights) -> None:
+    ruined = next((name for name, tensor in weights.tensors.items() if not tensor.isfinite().all()), None)
+    if ruined:
+        remedy = (
+            "use another version or checkpoint" if weights.layout == "mricore" else "fetch the file again"
+        )
+        raise UserError(f"{weights.source} holds NaN or infinity, first in {ruined}", remedy)
 
 
 def _without_other_parts(

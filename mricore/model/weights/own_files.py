@@ -30,12 +30,22 @@ class OwnFile(NamedTuple):
     path: Path
 
 
+def is_own(folder: Path) -> bool:
+    """Whether a folder looks as if mricore wrote it."""
+    return any((folder / document).is_file() for document, _ in (EMBEDDER, CHECKPOINT))
+
+
 def read_own(folder: Path) -> OwnFile:
     """Read a folder that mricore wrote.
 
     Raises:
         UserError: it is no such folder, or damaged.
     """
+    if folder.is_file():
+        raise UserError(
+            f"{folder} is a file; layout mricore wants a folder",
+            "choose the file's layout (the released MRI-CORE has mri_core)",
+        )
     if (folder / EMBEDDER[0]).is_file():
         document = _document(folder / EMBEDDER[0])
         path = folder / EMBEDDER[1]

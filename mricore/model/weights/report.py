@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+MOST_PATTERNS = 5
+"""Names of one part of a network that are told one by one; more are told as the part and their number."""
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
@@ -52,6 +54,17 @@ def by_reason(notes: Iterable[Note]) -> list[str]:
 
 
 def folded_names(names: Iterable[str]) -> str:
-    """Names in one line; those that differ in numbers alone are one pattern with its count."""
-    patterns = Counter(_NUMBER.sub("*", name) for name in names)
+    """Names in one line.
+
+    Those that differ in numbers alone are one pattern with its count; a part with many patterns is one.
+    """
+    counts = Counter(_NUMBER.sub("*", name) for name in names)
+    sizes = Counter(map(_part, counts))
+    patterns: Counter[str] = Counter()
+    for name, count in counts.items():
+        patterns[f"{_part(name)}.*" if sizes[_part(name)] > MOST_PATTERNS else name] += count
     return ", ".join(f"{name} ({count})" if count > 1 else name for name, count in patterns.items())
+
+
+def _part(name: str) -> str:
+    return name.partition(".")[0]

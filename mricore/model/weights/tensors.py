@@ -19,8 +19,8 @@ Kind = Literal["sam", "plain"]
 class Weights:
     """Tensors in float32 under the names of ``Network``, e.g. ``encoder.*``, ``token.norm.*``, ``head.*``.
 
-    ``source`` is a line that tells which file it was; ``settings`` are those stored with the file, None if
-    it holds tensors alone. ``reshaped``, ``folded`` and ``dropped`` are as in ``LoadReport``.
+    ``source`` tells file and layout, ``digest`` what its digest says; ``settings`` are those stored with the
+    file, None if it holds tensors alone. ``reshaped``, ``folded`` and ``dropped`` are as in ``LoadReport``.
     """
 
     source: str
@@ -30,6 +30,7 @@ class Weights:
     reshaped: tuple[Note, ...] = ()
     folded: tuple[Note, ...] = ()
     dropped: tuple[Note, ...] = ()
+    digest: str = ""
 
     @property
     def kind(self) -> Kind:
