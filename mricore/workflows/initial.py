@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mricore.config.schema import Initial, Recipe
 from mricore.data.storage import Place, place
+from mricore.errors import UserError
 from mricore.model.weights.known import KNOWN
 from mricore.registry.load import folder_of
 from mricore.training.initial import copied, digest_of, fetched, initial_network
@@ -41,6 +42,11 @@ def _on_disk(initial: Initial) -> Initial:
     """Versions of the registry become folders."""
     if not initial.weights.startswith("models:/"):
         return initial
+    if initial.layout != "mricore":
+        raise UserError(
+            f"{initial.weights} is an encoder of ours, not a file of layout {initial.layout}",
+            "use --set initial.layout=mricore",
+        )
     return initial.model_copy(update={"weights": str(folder_of(initial.weights))})
 
 

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ COMMANDS = [
 
 
 def settings_of(command):
-    return [value for option, value in zip(command, command[1:], strict=False) if option == "--set"]
+    return [value for option, value in pairwise(command) if option == "--set"]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=[" ".join(command[2:]) for command in COMMANDS])

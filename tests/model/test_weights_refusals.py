@@ -153,11 +153,11 @@ def test_a_folder_where_a_file_is_wanted_and_the_reverse_are_told_with_the_layou
     for name in ("ours", "theirs"):
         (tmp_path / name).mkdir()
     embedder.save(tmp_path / "ours")
-    with pytest.raises(UserError, match="folder that mricore wrote.*layout mricore"):
+    with pytest.raises(UserError, match=r"folder that mricore wrote.*layout mricore"):
         read_weights(tmp_path / "ours", "sam")
     with pytest.raises(UserError, match="is a folder; layout sam wants a file, mricore a folder"):
         read_weights(tmp_path / "theirs", "sam")
-    with pytest.raises(UserError, match="is a file; layout mricore wants a folder.*mri_core"):
+    with pytest.raises(UserError, match=r"is a file; layout mricore wants a folder.*mri_core"):
         read_weights(saved(tmp_path, stock_vit().state_dict()), "mricore")
 
 

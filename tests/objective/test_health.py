@@ -21,7 +21,7 @@ ILL = {
     "certain": {"gauge/teacher_entropy": 0.01},
     "alike": {"gauge/information": 0.02},
     "violent": {"gauge/update_norm": 0.02},
-    "flat": {"gauge/rank": 1.1},
+    "flat": {"gauge/rank": 1.05},
     "worse": {"loss/total": 15.0},
 }
 
