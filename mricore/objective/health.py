@@ -37,19 +37,19 @@ class Gauges(dict[str, float]):
 _LOWER = "lower --set optimizer.lr or raise --set optimizer.warmup_fraction"
 SIGNS = (
     Sign(
-        "certain",
-        "the teacher's answers are one-hot (entropy below 0.02): its temperature is too low",
-        # exp(0.02 ln K) is 1.1 prototypes of 512 and 1.2 of 65,536: an answer without a second choice
-        lambda now, first: now["gauge/teacher_entropy"] < 0.02,
-        "raise --set objective.teacher_temperature and objective.teacher_temperature_start",
-    ),
-    Sign(
         "alike",
         "the teacher gives every slice the same answer: centering is off or the learning rate too high",
         # collapse to one prototype and collapse to all of them leave 0 nats; 0.03 is a tenth of what
         # encoders with random weights begin with
         lambda now, first: now["gauge/information"] < 0.03,
         "use --set objective.centering=sinkhorn, lower --set optimizer.lr, or raise --set train.batch_size",
+    ),
+    Sign(
+        "certain",
+        "the teacher's answers are one-hot (entropy below 0.02): its temperature is too low",
+        # exp(0.02 ln K) is 1.1 prototypes of 512 and 1.2 of 65,536: an answer without a second choice
+        lambda now, first: now["gauge/teacher_entropy"] < 0.02,
+        "raise --set objective.teacher_temperature and its _start, or use --set objective.centering=sinkhorn",
     ),
     Sign(
         "violent",
