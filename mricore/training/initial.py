@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import tempfile
 from pathlib import Path
@@ -16,7 +17,7 @@ from mricore.data.storage import place, readable_errors
 from mricore.errors import UserError
 from mricore.model.weights import LoadReport, load_into, read_weights
 from mricore.training.methods import method_of
-from mricore.training.state import Trained, TrainState, state_of, twin_of
+from mricore.training.state import Trained, TrainState, state_of
 
 CHUNK = 1 << 24
 
@@ -30,7 +31,7 @@ def initial_state(recipe: Recipe, device: torch.device) -> TrainState:
     student, _ = initial_network(recipe)
     teacher = None
     if method_of(recipe).has_teacher:
-        teacher = _random(recipe, 1) if recipe.initial.into == "student" else twin_of(student)
+        teacher = _random(recipe, 1) if recipe.initial.into == "student" else copy.deepcopy(student)
     return state_of(student, teacher, recipe, device)
 
 

@@ -113,7 +113,7 @@ class Loop:
 
     def _advance(self, batch: Batch, measured: bool) -> None:
         recipe = self.recipe
-        rates = rates_at(self.state.step, self.total, recipe)
+        rates = rates_at(self.state.step, self.total, recipe, self.state.roll_backs)
         views = self.method.views(batch, rates, self.device)
         self._clock.lap("views")
         metrics = train_step(
@@ -131,7 +131,6 @@ class Loop:
         self._slices += batch.global_size
         row: Row = {"step": float(self.state.step)}
         row |= {f"schedule/{name}": value for name, value in rates.logged(self.method.has_teacher).items()}
-        row["schedule/lr"] *= recipe.health.roll_back_lr_scale**self.state.roll_backs
         self._pending.append((row, metrics))
         if self.observe is not None:
             self.observe(batch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,7 @@ from torch import Tensor, nn
 from mricore.data.batch import Batch
 from mricore.objective.communication import Communicator
 from mricore.training.rates import Rates
-
-if TYPE_CHECKING:
-    from mricore.training.state import TrainState
+from mricore.training.state import TrainState
 
 Gauges = dict[str, Tensor]
 

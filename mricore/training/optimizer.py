@@ -71,10 +71,10 @@ def build_optimizer(
     )
 
 
-def set_rates(optimizer: torch.optim.Optimizer, rates: Rates, lr_scale: float = 1.0) -> None:
-    """Put this step's learning rate, times ``lr_scale``, and weight decay into every group."""
+def set_rates(optimizer: torch.optim.Optimizer, rates: Rates) -> None:
+    """Put this step's learning rate and weight decay into every group."""
     for group in optimizer.param_groups:
         frozen = rates.freeze_prototypes and group["prototypes"]
         trunk = rates.trunk_scale if group["trunk"] else 1.0
-        group["lr"] = 0.0 if frozen else rates.lr * lr_scale * group["lr_scale"] * trunk
+        group["lr"] = 0.0 if frozen else rates.lr * group["lr_scale"] * trunk
         group["weight_decay"] = rates.weight_decay * group["decay_scale"]

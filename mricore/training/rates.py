@@ -45,14 +45,15 @@ def peak_lr(recipe: Recipe) -> float:
     return recipe.optimizer.lr * math.sqrt(recipe.train.batch_size / REFERENCE_BATCH)
 
 
-def rates_at(step: int, total: int, recipe: Recipe) -> Rates:
-    """Rates of step ``step`` (0-based) in a run of ``total`` steps."""
+def rates_at(step: int, total: int, recipe: Recipe, roll_backs: int = 0) -> Rates:
+    """Rates of step ``step`` (0-based) in a run of ``total`` steps, which was rolled back so many times."""
     optimizer, objective, train = recipe.optimizer, recipe.objective, recipe.train
     length = total * (train.schedule_epochs or train.epochs) / train.epochs
     warmup = optimizer.warmup_fraction * length
     global_size, local_size = sizes_at(step, total, recipe.augment)
     return Rates(
-        lr=warmup_cosine(step, length, warmup, peak_lr(recipe), optimizer.min_lr),
+        lr=recipe.health.roll_back_lr_scale**roll_backs
+        * warmup_cosine(step, length, warmup, peak_lr(recipe), optimizer.min_lr),
         weight_decay=cosine(step, length, optimizer.weight_decay, optimizer.weight_decay_end),
         teacher_momentum=cosine(step, length, objective.teacher_momentum, 1.0),
         teacher_temperature=linear(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch
@@ -36,11 +35,6 @@ class TrainState:
     roll_backs: int = 0
 
     @property
-    def shipped(self) -> Trained:
-        """The network that users get: the teacher, or the student where there is none."""
-        return self.student if self.teacher is None else self.teacher
-
-    @property
     def the_teacher(self) -> Trained:
         """The teacher of a method that has one."""
         if self.teacher is None:
@@ -67,11 +61,6 @@ def state_of(student: Trained, teacher: Trained | None, recipe: Recipe, device: 
         anchor=[parameter.detach().clone() for parameter in student.encoder.parameters()],
         monitor=Monitor(recipe.health),
     )
-
-
-def twin_of(network: Trained) -> Trained:
-    """A copy with weights of its own."""
-    return copy.deepcopy(network)
 
 
 def restart(state: TrainState, beginning: TrainState) -> None:

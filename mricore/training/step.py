@@ -39,7 +39,7 @@ def train_step(
     (outcome.total * communicator.world_size).backward()
     norm = clip_parts(state.student, recipe.optimizer.clip_norm)
     before = [parameter.detach().clone() for parameter in state.student.parameters()] if measured else []
-    set_rates(state.optimizer, rates, recipe.health.roll_back_lr_scale**state.roll_backs)
+    set_rates(state.optimizer, rates)
     state.optimizer.step()
     if state.teacher is not None:
         update_teacher(state.teacher, state.student, rates.teacher_momentum)

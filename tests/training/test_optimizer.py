@@ -56,12 +56,8 @@ def test_rates_reach_their_groups():
     optimizer = build_optimizer(named, 2, Optimizer(layer_decay=0.5))
     set_rates(optimizer, rates(freeze_prototypes=True))
     assert given(optimizer) == {id(prototypes): (0.0, 0.1), id(weight): (0.25, 0.1), id(bias): (0.25, 0.0)}
-    set_rates(optimizer, rates(trunk_scale=0.5), lr_scale=0.5)
-    assert given(optimizer) == {
-        id(prototypes): (0.5, 0.1),
-        id(weight): (0.0625, 0.1),
-        id(bias): (0.0625, 0.0),
-    }
+    set_rates(optimizer, rates(trunk_scale=0.5))
+    assert given(optimizer) == {id(prototypes): (1.0, 0.1), id(weight): (0.125, 0.1), id(bias): (0.125, 0.0)}
 
 
 def test_the_moments_are_the_recipe_s():
