@@ -10,10 +10,10 @@ A step is teacher, student, losses, backward pass, clipping, AdamW and moving av
 1e-8, and checked here at the first step): explicit attention with an N x N bias, a pass of the head per kind
 of token, AdamW as torch offers it, stochastic depth that computes what it drops. ``step_vs_peer``: against
 lightly-train's DINOv2, run by PYTHON of an environment that has it (``pip install lightly-train``); left out
-without one. Their encoder is a plain ViT
-with a class token, so ours is one too; ``sam_step_vs_peer`` is of SAM's encoder, which has relative positions
-and attention pooling besides. Stochastic depth is the recipe's on all sides; theirs has no LayerScale, and is
-given its masks.
+without one. Both are processes of their own; ours keeps the memory that it frees, as a training worker does.
+Their encoder is a plain ViT with a class token, so ours is one too; ``sam_step_vs_peer`` is of SAM's encoder,
+which has relative positions and attention pooling besides. Stochastic depth is the recipe's on all sides;
+theirs has no LayerScale, and is given its masks.
 Each is the smallest ratio over the recipes; larger is better. Ratios that end in ``_cpu`` are of the CPU's
 time, for machines that are not quiet.
 
@@ -29,20 +29,23 @@ import os
 import platform
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from step_sides import Inputs, Peer, Side, Timing, inputs_of, ours, plain
+from step_sides import Inputs, Side, Timing, inputs_of, ours, peer_child, plain_child
 
 from mricore.config.overrides import apply_overrides
 from mricore.config.recipes import tiny, vitb16_mri, vits16_mri
 from mricore.config.schema import Model, Recipe
 from mricore.data.batch import Batch, Slices
 from mricore.objective.communication import Alone
+from mricore.training.host_memory import keep_freed_memory
 from mricore.training.initial import initial_state
 from mricore.training.methods import method_of
 from mricore.training.rates import rates_at
@@ -94,16 +97,16 @@ def compare(recipe: Recipe, options: argparse.Namespace) -> dict[str, list[Timin
     """Timings of all sides on one recipe."""
     device = torch.device(options.device)
     inputs = inputs_of(recipe, device)
-    sides: dict[str, Side] = {"ours": ours(recipe, inputs, device), "plain": plain(recipe, inputs, device)}
-    turns = (options.rounds, options.steps, SAME[options.precision])
-    if options.peer_python is None:
-        return in_turns(sides, *turns)
-    sides["ours_vit"] = ours(with_vit(recipe), inputs, device)
-    peer = Peer(options.peer_python, recipe, inputs, device, options.threads)
-    try:
-        return in_turns({**sides, "peer": peer}, *turns)
-    finally:
-        peer.close()
+    with ExitStack() as stack:
+        others = {"plain": plain_child(recipe, device, options.threads)}
+        sides: dict[str, Side] = {"ours": ours(recipe, inputs, device)}
+        if options.peer_python is not None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            sides["ours_vit"] = ours(with_vit(recipe), inputs, device)
+            others["peer"] = peer_child(options.peer_python, recipe, inputs, device, options.threads, folder)
+        for child in others.values():
+            stack.callback(child.close)
+        return in_turns({**sides, **others}, options.rounds, options.steps, SAME[options.precision])
 
 
 def with_vit(recipe: Recipe) -> Recipe:
@@ -263,6 +266,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     torch.set_num_threads(options.threads)
     gpu = options.device == "cuda"
+    if not gpu:
+        keep_freed_memory()  # as a training worker does
     recipes = recipes_for(options)
     if options.profile:
         for name, recipe in recipes.items():

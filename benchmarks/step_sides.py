@@ -1,14 +1,14 @@
 """The sides of ``bench_step.py``: the package's step, the plain formulation, and a peer in its environment.
 
-Each takes the same crops and masks and does ``timed(steps)``.
+The latter two are processes of their own, so that each has its own memory. Each takes
+the same crops and masks and does ``timed(steps)``.
 """
 
 import json
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -137,19 +137,14 @@ def plain(recipe: Recipe, inputs: Inputs, device: torch.device) -> InProcess:
     return InProcess(step, device)
 
 
-class Peer:
-    """lightly-train, as a child that runs in an environment of its own (peers/lightly_train_step.py)."""
+class Child:
+    """A side that is a process of its own: a program that does as many steps as each line of its input says.
 
-    def __init__(
-        self, python: Path, recipe: Recipe, inputs: Inputs, device: torch.device, threads: int
-    ) -> None:
-        self.folder = tempfile.TemporaryDirectory()
-        path = Path(self.folder.name) / "inputs.pt"
-        norm = InputNorm().to(device)
-        crops = {"globals": norm(inputs.globals).cpu(), "locals": norm(inputs.locals).cpu()}
-        settings = _peer_settings(recipe) | {"device": device.type, "threads": threads}
-        torch.save({**crops, "masks": torch.from_numpy(inputs.masks), "settings": settings}, path)
-        command = [str(python), str(HERE / "peers/lightly_train_step.py"), str(path)]
+    It answers with a line of JSON when it is ready, and after each line with ``seconds``, ``cpu_seconds`` and
+    ``losses``.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
         self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._answer()
 
@@ -164,14 +159,30 @@ class Peer:
     def close(self) -> None:
         """End the child."""
         self.child.communicate()
-        self.folder.cleanup()
 
     def _answer(self) -> dict[str, Any]:
         assert self.child.stdout is not None  # noqa: S101
         line = self.child.stdout.readline()
         if not line:
-            raise SystemExit(f"the peer ended with exit code {self.child.wait()}; see its output above")
+            raise SystemExit(f"a side ended with exit code {self.child.wait()}; see its output above")
         return json.loads(line)
+
+
+def plain_child(recipe: Recipe, device: torch.device, threads: int) -> Child:
+    """The plain formulation in a process of its own, whose memory is as the system gives it."""
+    return Child([sys.executable, __file__, recipe.model_dump_json(), device.type, str(threads)])
+
+
+def peer_child(
+    python: Path, recipe: Recipe, inputs: Inputs, device: torch.device, threads: int, folder: Path
+) -> Child:
+    """lightly-train in its environment (peers/lightly_train_step.py); its inputs go to ``folder``."""
+    norm = InputNorm().to(device)
+    crops = {"globals": norm(inputs.globals).cpu(), "locals": norm(inputs.locals).cpu()}
+    settings = _peer_settings(recipe) | {"device": device.type, "threads": threads}
+    path = folder / "inputs.pt"
+    torch.save({**crops, "masks": torch.from_numpy(inputs.masks), "settings": settings}, path)
+    return Child([str(python), str(HERE / "peers/lightly_train_step.py"), str(path)])
 
 
 def _peer_settings(recipe: Recipe) -> dict[str, Any]:
@@ -187,3 +198,23 @@ def _peer_settings(recipe: Recipe) -> dict[str, Any]:
         "batch": recipe.train.batch_size,
         "precision": recipe.train.precision,
     }
+
+
+def main(recipe: str, device: str, threads: str) -> None:
+    """Be the plain formulation's process."""
+    torch.set_num_threads(int(threads))
+    settings, where = Recipe.model_validate_json(recipe), torch.device(device)
+    side = plain(settings, inputs_of(settings, where), where)
+    print("{}", flush=True)
+    for line in sys.stdin:
+        timing = side.timed(int(line))
+        answer = {
+            "seconds": timing.seconds,
+            "cpu_seconds": timing.cpu_seconds,
+            "losses": {"total": timing.loss},
+        }
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -12,7 +12,7 @@ from mricore.errors import UserError
 
 Backend = Literal["sdpa", "xformers"]
 FUSED_FROM = 256
-"""On a CPU the fused kernel pays for more keys than this; its backward pass computes the logits again."""
+"""On a CPU the fused kernel pays for more keys than this where it needs padding; without, it always does."""
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, scale: float, backend: Backend) -> Tensor:
@@ -24,11 +24,12 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, scale: float, backend:
     on_cuda = queries.device.type == "cuda"
     if backend == "xformers" and not on_cuda:
         raise UserError("attention backend xformers needs a CUDA device", "use --set model.attention=sdpa")
-    # drop path may leave a worker without rows, which not every fused kernel takes
-    if not queries.shape[0] or not (on_cuda or keys.shape[2] > FUSED_FROM):
-        return torch.softmax((queries * scale) @ keys.mT, dim=-1) @ values
     # fused kernels want one width for all, a multiple of eight; zeros change no inner product
     channels, width = values.shape[-1], -(-max(queries.shape[-1], values.shape[-1]) // 8) * 8
+    fits = queries.shape[-1] == channels == width
+    # drop path may leave a worker without rows, which not every fused kernel takes
+    if not queries.shape[0] or not (on_cuda or fits or keys.shape[2] > FUSED_FROM):
+        return torch.softmax((queries * scale) @ keys.mT, dim=-1) @ values
     queries, keys, values = (padded_to(width, part) for part in (queries, keys, values))
     if backend == "xformers":
         return _xformers(queries, keys, values, scale)[..., :channels]

@@ -27,7 +27,8 @@ class AttentionBase(nn.Module):
         """Queries, keys and values, each (B, heads, N, head dim)."""
         batch, count, _ = tokens.shape
         qkv = self.qkv(tokens).view(batch, count, 3, self.heads, self.head_dim)
-        queries, keys, values = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        # this order gives a gradient that lies like qkv, so that nothing copies it once more
+        queries, keys, values = (part.transpose(1, 2) for part in qkv.unbind(2))
         return queries, keys, values
 
     def joined(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:

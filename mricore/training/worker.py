@@ -21,6 +21,7 @@ from mricore.data.storage import Place
 from mricore.data.stream import PlannedSource
 from mricore.objective.communication import Alone, Communicator, ProcessGroup
 from mricore.training.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from mricore.training.host_memory import keep_freed_memory
 from mricore.training.initial import initial_state
 from mricore.training.loop import IllError, Loop, Report
 from mricore.training.state import TrainState, restart
@@ -44,6 +45,8 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     rank, workers = context.get_world_rank(), context.get_world_size()
     torch.set_num_threads(recipe.train.threads_per_worker)
     device = torch.device("cuda", context.get_local_rank()) if recipe.train.gpu else torch.device("cpu")
+    if device.type == "cpu":
+        keep_freed_memory()
     dataset = Place(job.dataset)
     manifest = read_manifest(dataset)
     state = initial_state(recipe, device)
