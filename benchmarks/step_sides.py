@@ -116,7 +116,7 @@ def ours(recipe: Recipe, inputs: Inputs, device: torch.device) -> InProcess:
     rates, counts = rates_at(*WHEN, recipe), (recipe.train.batch_size,)
 
     def step() -> Losses:
-        metrics = train_step(state, method, state.student, views, counts, rates, recipe, Alone())
+        metrics = train_step(state, method, state.student, [views], counts, rates, recipe, Alone())
         return {"total": metrics["loss/total"]}
 
     return InProcess(step, device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mricore.config.schema import Recipe
+from mricore.config.schema import Recipe, Train
 
 _ONLY_SAM = ("model.window", "model.global_blocks", "model.neck_dim", "model.compat")
 _ONLY_MAE = ("mae",)
@@ -11,6 +11,8 @@ _ONLY_DINOV2 = (
     *("augment.local_size", "augment.local_scale", "augment.local_crops"),
     *("augment.mask_probability", "augment.mask_ratio"),
 )
+
+Rule = tuple[tuple[str, ...], str]
 
 
 def idle_because(recipe: Recipe, path: str) -> str | None:
@@ -21,8 +23,9 @@ def idle_because(recipe: Recipe, path: str) -> str | None:
     return None
 
 
-def _rules(recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
-    rules: list[tuple[tuple[str, ...], str]] = [
+def _rules(recipe: Recipe) -> list[Rule]:
+    """Names of settings, and what makes them idle."""
+    rules: list[Rule] = [
         (_ONLY_MAE if recipe.method == "dinov2" else _ONLY_DINOV2, f"method={recipe.method}")
     ]
     if recipe.model.kind == "plain":
@@ -42,4 +45,13 @@ def _rules(recipe: Recipe) -> list[tuple[tuple[str, ...], str]]:
         rules.append((("augment.global_size", "augment.local_size"), "a last stage until 1"))
     if recipe.augment.foreground_candidates == 1:
         rules.append((("augment.foreground_share",), "augment.foreground_candidates=1"))
+    return rules + _rules_of_place(recipe.train)
+
+
+def _rules_of_place(train: Train) -> list[Rule]:
+    rules: list[Rule] = []
+    if train.workers == 1:
+        rules.append((("train.parallel", "train.min_workers"), "train.workers=1"))
+    if not train.validate_steps:
+        rules.append((("train.keep_best",), "train.validate_steps=0"))
     return rules

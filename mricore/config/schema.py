@@ -21,7 +21,9 @@ class Data(Frozen):
     """How slices travel from shards to a training worker."""
 
     source: Literal["ray", "in_process"] = "ray"
-    """Ray Data, or a thread of the worker; the order of slices is the same."""
+    """Ray Data, or threads of the worker; the order of slices is the same."""
+    readers: int = Field(4, ge=1)
+    """Threads that read and decode for each worker, wherever they run; more hide the delays of S3."""
     normalization: Normalization = "slice"
     """Min-max over the slice (winner of paper section 2.1.1), over the volume, or 0.5-99.5% of the slice."""
     replacement: bool = False
@@ -226,7 +228,15 @@ class Train(Frozen):
     """Schedules are laid out for so many epochs, of which ``epochs`` are run; by default all are."""
     batch_size: int = Field(512, ge=1)
     """Slices per step over all workers; up to ``data.lanes`` more where lanes are of unequal length."""
+    accumulate: int = Field(1, ge=1)
+    """Parts in which each worker goes through its share of a step, for less memory; the batch stays.
+
+    KoLeo alone looks for neighbours within a part."""
     workers: int = Field(4, ge=1)
+    min_workers: int | None = Field(None, ge=1)
+    """Fewest workers that the run goes on with when machines are lost; by default it waits for all."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """Each worker holds all weights, or its share of them (PyTorch's fully_shard), for ViT-L and ViT-H."""
     cpus_per_worker: float = Field(1.0, gt=0)
     gpu: bool = True
     precision: Literal["float32", "bfloat16"] = "bfloat16"
@@ -234,7 +244,14 @@ class Train(Frozen):
     """CPU threads that torch uses in each worker."""
     checkpoint_seconds: float = Field(30.0, gt=0)
     """A checkpoint is written when this much time has passed; at most this much work is lost."""
+    checkpoint_share: float = Field(0.05, gt=0, le=1)
+    """Checkpoints become rarer where saving them would take more than this share of the time."""
     keep_checkpoints: int = Field(2, ge=1)
+    """How many of the last checkpoints are kept."""
+    validate_steps: int = Field(0, ge=0)
+    """The encoder is judged by k-NN every so many steps; 0: never."""
+    keep_best: int = Field(0, ge=0)
+    """How many of the checkpoints that were judged best are kept besides the last."""
     max_failures: int = Field(3, ge=0)
     log_every: int = Field(10, ge=1)
 
@@ -291,6 +308,8 @@ class Recipe(Frozen):
             raise ValueError(
                 f"data.lanes {self.data.lanes} must be a multiple of train.workers {self.train.workers}"
             )
+        if (self.train.min_workers or 1) > self.train.workers:
+            raise ValueError("train.min_workers must not be above train.workers")
         if (self.train.schedule_epochs or self.train.epochs) < self.train.epochs:
             raise ValueError("train.schedule_epochs must not be below train.epochs")
         return self

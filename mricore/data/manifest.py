@@ -6,9 +6,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
-from mricore.data.shards import Shard
+from mricore.data.shards import RowGroups, Shard
 from mricore.data.storage import Place
 from mricore.errors import UserError
 
@@ -73,12 +74,10 @@ class Manifest:
         text = json.dumps([[shard.row_groups, shard.bytes, shard.sha256] for shard in self.shards])
         return hashlib.sha256(text.encode()).hexdigest()
 
-    @property
-    def row_groups(self) -> list[tuple[str, int, int]]:
-        """All row groups as (shard path, index in the shard, rows), in manifest order."""
-        return [
-            (shard.path, index, rows) for shard in self.shards for index, rows in enumerate(shard.row_groups)
-        ]
+    @cached_property
+    def row_groups(self) -> RowGroups:
+        """All row groups, in manifest order."""
+        return RowGroups(self.shards)
 
 
 def write_manifest(dataset: Place, manifest: Manifest) -> None:

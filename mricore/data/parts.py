@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from pyarrow import ipc
+from pyarrow import fs, ipc
 
+from mricore.data.patience import outlast
 from mricore.data.shards import SCHEMA
 from mricore.data.storage import Place, readable_errors
 from mricore.errors import UserError
@@ -92,8 +93,8 @@ def read_batch(destination: Place, path: str, number: int) -> pa.RecordBatch:
     """
     system, full = destination.arrow(path)
     try:
-        with readable_errors(destination.uri), system.open_input_file(full) as file:
-            batch = ipc.open_file(file).get_batch(number)
+        with readable_errors(destination.uri):
+            batch = outlast(lambda: _batch(system, full, number))
         sums = [zlib.crc32(pixels.as_buffer()) for pixels in batch["pixels"]]
     except (pa.ArrowException, ValueError):
         batch, sums = None, []
@@ -101,3 +102,8 @@ def read_batch(destination: Place, path: str, number: int) -> pa.RecordBatch:
         remedy = f"remove {destination.joined(WORK)} and run the same command again"
         raise UserError(f"unfinished work in {destination.uri} is damaged", remedy)
     return batch
+
+
+def _batch(system: fs.FileSystem, path: str, number: int) -> pa.RecordBatch:
+    with system.open_input_file(path) as file:
+        return ipc.open_file(file).get_batch(number)

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +44,14 @@ def generator(seed: int, stream: Stream, *position: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, stream, *position))))
 
 
+class WindowKey(NamedTuple):
+    """Which window: of ``lane``, from step ``start`` on, without the steps before ``first_step``."""
+
+    lane: int
+    start: int
+    first_step: int
+
+
 @dataclass(frozen=True)
 class Window:
     """The rows that one lane feeds during a few steps.
@@ -62,7 +72,7 @@ class EpochPlan:
 
     def __init__(
         self,
-        rows_per_group: Sequence[int],
+        rows_per_group: Sequence[int] | Indices,
         *,
         seed: int,
         epoch: int,
@@ -76,7 +86,8 @@ class EpochPlan:
         Raises:
             UserError: fewer slices than lanes, so that some lane would be empty.
         """
-        self.total = int(sum(rows_per_group))
+        counts = np.asarray(rows_per_group, np.int64)
+        self.total = int(counts.sum())
         if self.total < lanes:
             raise UserError(
                 f"the dataset has {self.total} slices, fewer than data.lanes={lanes}",
@@ -85,40 +96,52 @@ class EpochPlan:
         self.seed, self.epoch, self.lanes, self.window_steps = seed, epoch, lanes, window_steps
         self.replacement = replacement
         self.steps = max(1, min(-(-self.total // batch_size), self.total // lanes))
-        counts = np.asarray(rows_per_group, np.int64)
         self._order: Indices = generator(seed, Stream.ROW_GROUPS, epoch).permutation(len(counts))
         self._ends: Indices = np.cumsum(counts[self._order])
-        self._starts: Indices = self._ends - counts[self._order]
+        self._bounds: Indices = np.arange(lanes + 1, dtype=np.int64) * self.total // lanes
 
     def lane_sizes(self, step: int) -> Indices:
         """Slices that each lane gives to the global batch of ``step``, shape (lanes,)."""
-        lengths = self._lane_bounds[1:] - self._lane_bounds[:-1]
+        lengths = np.diff(self._bounds)
         return lengths * (step + 1) // self.steps - lengths * step // self.steps
 
+    def rounds(self, lanes: Sequence[int], first_step: int = 0) -> Iterator[list[WindowKey]]:
+        """Windows of some lanes that belong to the same steps, from ``first_step`` on.
+
+        Those of the first round may begin inside a window.
+        """
+        if first_step >= self.steps:
+            return
+        first_start = first_step // self.window_steps * self.window_steps
+        for start in range(first_start, self.steps, self.window_steps):
+            yield [WindowKey(lane, start, max(start, first_step)) for lane in lanes]
+
     def windows(self, lane: int, first_step: int = 0) -> Iterator[Window]:
-        """The windows of a lane from ``first_step`` on; the first one may begin inside a window."""
-        for start in range(
-            first_step // self.window_steps * self.window_steps, self.steps, self.window_steps
-        ):
-            yield self._window(lane, start, max(start, first_step))
+        """The windows of a lane from ``first_step`` on."""
+        return map(self.window, chain.from_iterable(self.rounds([lane], first_step)))
 
-    @property
-    def _lane_bounds(self) -> Indices:
-        return np.arange(self.lanes + 1, dtype=np.int64) * self.total // self.lanes
+    def offsets(self, key: WindowKey) -> Indices:
+        """Where the steps of a window begin among its rows, and the number of its rows."""
+        cuts = self._cuts(key)[key.first_step - key.start :]
+        return cuts - cuts[0]
 
-    def _window(self, lane: int, start: int, first_step: int) -> Window:
-        """The window that begins at step ``start``, without the steps before ``first_step``."""
-        bounds = self._lane_bounds
-        length = int(bounds[lane + 1] - bounds[lane])
-        stop = min(start + self.window_steps, self.steps)
-        cuts = length * np.arange(start, stop + 1, dtype=np.int64) // self.steps
-        sequence = bounds[lane] + np.arange(cuts[0], cuts[-1], dtype=np.int64)
+    def window(self, key: WindowKey) -> Window:
+        """The rows of a window."""
+        cuts, offsets = self._cuts(key), self.offsets(key)
+        position = self.epoch, key.lane, key.start
         if self.replacement:
-            draw = generator(self.seed, Stream.REPLACEMENT, self.epoch, lane, start)
-            sequence = draw.integers(0, self.total, len(sequence))
+            draw = generator(self.seed, Stream.REPLACEMENT, *position)
+            sequence = draw.integers(0, self.total, cuts[-1] - cuts[0])
         else:
-            sequence = generator(self.seed, Stream.WINDOW, self.epoch, lane, start).permutation(sequence)
-        offsets = cuts[first_step - start :] - cuts[first_step - start]
+            sequence = self._bounds[key.lane] + np.arange(cuts[0], cuts[-1], dtype=np.int64)
+            sequence = generator(self.seed, Stream.WINDOW, *position).permutation(sequence)
         sequence = sequence[len(sequence) - offsets[-1] :]
         slots = np.searchsorted(self._ends, sequence, side="right")
-        return Window(lane, first_step, self._order[slots], sequence - self._starts[slots], offsets)
+        starts = np.where(slots > 0, self._ends[slots - 1], 0)
+        return Window(key.lane, key.first_step, self._order[slots], sequence - starts, offsets)
+
+    def _cuts(self, key: WindowKey) -> Indices:
+        """Where the steps of a whole window begin in its lane, and where its last one ends."""
+        stop = min(key.start + self.window_steps, self.steps)
+        length = int(self._bounds[key.lane + 1] - self._bounds[key.lane])
+        return length * np.arange(key.start, stop + 1, dtype=np.int64) // self.steps

@@ -29,8 +29,6 @@ class Progress:
     total: int | None
     unit: str
     interval: float = 2.0
-    first: int = 0
-    """Units that were done before this process began; they do not count for the rate."""
     stream: TextIO = field(default_factory=lambda: sys.stdout)
     _started: float = field(default_factory=time.monotonic, init=False)
     _printed: float = field(default=0.0, init=False)
@@ -50,7 +48,7 @@ class Progress:
 
     def _print(self, done: int, extra: str, ended: bool) -> None:
         elapsed = max(time.monotonic() - self._started, 1e-9)
-        rate = (done - self.first) / elapsed
+        rate = done / elapsed
         timing = f"in {duration(elapsed)}" if ended else self._remaining(done, rate)
         amount = f"{done:,}" if self.total is None else f"{done:,}/{self.total:,}"
         parts = [f"{amount} {self.unit}", f"{rate:,.1f}/s", timing, extra]

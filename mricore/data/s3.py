@@ -1,4 +1,7 @@
-"""S3: reads and writes by pyarrow through one client per process, listings page by page by boto3."""
+"""S3: reads and writes by pyarrow through one client per process, listings page by page by boto3.
+
+Reads and writes wait out an outage (``patience``).
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ import boto3
 import pyarrow as pa
 from botocore.exceptions import BotoCoreError, ClientError
 from pyarrow import fs
+
+from mricore.data.patience import outlast
 
 Settings = tuple[tuple[str, str], ...]
 READ_BYTES = 64 * 1024
@@ -81,14 +86,19 @@ def listing(path: str) -> Iterator[tuple[str, int, int]]:
 @contextmanager
 def reading(path: str) -> Iterator[BinaryIO]:
     """Open an object for random-access reading."""
-    with client().open_input_file(path) as stream, io.BufferedReader(_Raw(stream), READ_BYTES) as file:
+    opened = outlast(lambda: client().open_input_file(path))
+    with opened as stream, io.BufferedReader(_Raw(stream), READ_BYTES) as file:
         yield file
 
 
 def put(path: str, content: bytes) -> None:
     """Write an object, which appears when its upload completes."""
-    with client().open_output_stream(path) as stream:
-        stream.write(content)
+
+    def upload() -> None:
+        with client().open_output_stream(path) as stream:
+            stream.write(content)
+
+    outlast(upload)
 
 
 class _Raw(io.RawIOBase):
@@ -106,7 +116,7 @@ class _Raw(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        content = self._stream.read(len(buffer))
+        content = outlast(lambda: self._stream.read(len(buffer)))
         buffer[: len(content)] = content
         return len(content)
 

@@ -18,6 +18,7 @@ from typing import BinaryIO
 from pyarrow import fs
 
 from mricore.data import local, s3
+from mricore.data.patience import OutageError, outlast
 from mricore.errors import UserError
 
 S3_SCHEME = "s3://"
@@ -87,7 +88,8 @@ class Place:
         """Whether a file or folder is there."""
         system, root = self._resolved(path)
         with readable_errors(self.uri):
-            return bool(system.get_file_info(root).type != fs.FileType.NotFound)
+            found = outlast(lambda: system.get_file_info(root))
+        return bool(found.type != fs.FileType.NotFound)
 
     def require(self) -> None:
         """Make sure that the place is there, can be reached, and has anything in it.
@@ -249,6 +251,8 @@ def readable_errors(uri: str) -> Iterator[None]:
                 f"the disk of {uri} is full", "free some space and run the same command again"
             ) from None
         cause, remedy = _cause(error)
+        if isinstance(error, OutageError):
+            cause += f" for {error.seconds:.0f} s"
         raise UserError(f"{uri} cannot be used ({cause})", remedy) from None
 
 
@@ -262,6 +266,8 @@ _CAUSES = (
     ("INVALID_ACCESS_KEY_ID", "unknown access key", "check AWS_ACCESS_KEY_ID"),
     ("SIGNATURE_DOES_NOT_MATCH", "wrong secret key", "check AWS_SECRET_ACCESS_KEY"),
     ("NETWORK_CONNECTION", "no connection", "check AWS_ENDPOINT_URL and that the server is up"),
+    ("SLOW_DOWN", "the server asks for fewer requests", "lower data.readers, or use fewer workers"),
+    ("HTTP status 5", "the server is ill", "look into its log, then run the same command again"),
 )
 
 

@@ -1,26 +1,25 @@
 """From an epoch plan to the batches of one worker.
 
-Two sources with the same order and the same bytes: Ray Data tasks anywhere in the cluster, or a thread
+Two sources with the same order and the same bytes: Ray Data tasks anywhere in the cluster, or threads
 of the worker's own process. Both fetch whole windows of a lane; the assembly into steps is shared.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import chain
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from mricore.config.schema import Data, Normalization
 from mricore.data.batch import FULL_SCALE, Batch, Image, Slices
 from mricore.data.manifest import Manifest
-from mricore.data.plan import EpochPlan, Indices, Window
-from mricore.data.shards import read_rows
+from mricore.data.plan import EpochPlan, Indices, Window, WindowKey
+from mricore.data.shards import RowGroups, read_pixels
 from mricore.data.storage import Place
-from mricore.imaging.intensity import normalize
-from mricore.records import SliceRecord
+from mricore.imaging.intensity import LIMITS, scaled
 
 
 class BatchSource(Protocol):
@@ -35,8 +34,8 @@ class BatchSource(Protocol):
         ...
 
 
-WindowReader = Callable[[Sequence[Window]], Iterator[Slices]]
-"""Reads windows in the order given: the only thing in which the two sources differ."""
+WindowReader = Callable[[EpochPlan, Iterable[WindowKey]], Iterator[Slices]]
+"""Reads windows of a plan in the order given: the only thing in which the two sources differ."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class PlannedSource:
     def plan(self, epoch: int) -> EpochPlan:
         """The plan that all workers share."""
         return EpochPlan(
-            [rows for _, _, rows in self.manifest.row_groups],
+            self.manifest.row_groups.rows,
             seed=self.seed,
             epoch=epoch,
             batch_size=self.batch_size,
@@ -71,55 +70,78 @@ class PlannedSource:
         """Batches of an epoch from ``first_step`` on."""
         plan = self.plan(epoch)
         lanes = range(self.rank, self.settings.lanes, self.workers)
-        # windows of the same steps stand together, lane by lane
-        rounds = list(zip(*(plan.windows(lane, first_step) for lane in lanes), strict=True))
-        slices = self.read([window for windows in rounds for window in windows])
-        for windows in rounds:
-            contents = [next(slices) for _ in windows]
-            for number in range(len(windows[0].offsets) - 1):
-                yield self._batch(plan, epoch, windows, contents, number)
+        slices = self.read(plan, chain.from_iterable(plan.rounds(lanes, first_step)))
+        for keys in plan.rounds(lanes, first_step):
+            contents = [_Content(key.lane, plan.offsets(key), next(slices)) for key in keys]
+            for number in range(len(contents[0].offsets) - 1):
+                yield self._batch(plan, keys[0].first_step + number, contents, number)
 
-    def _batch(
-        self, plan: EpochPlan, epoch: int, windows: Sequence[Window], contents: Sequence[Slices], number: int
-    ) -> Batch:
+    def _batch(self, plan: EpochPlan, step: int, contents: Sequence[_Content], number: int) -> Batch:
         """Step ``number`` of a round of windows, lanes in ascending order."""
-        step = windows[0].first_step + number
         sizes = plan.lane_sizes(step)
         ends = np.cumsum(sizes)
         images: list[Image] = []
         ids: list[str] = []
         positions: list[Indices] = []
-        for window, content in zip(windows, contents, strict=True):
-            part = slice(int(window.offsets[number]), int(window.offsets[number + 1]))
-            images += content.images[part]
-            ids += content.ids[part]
-            positions.append(np.arange(ends[window.lane] - sizes[window.lane], ends[window.lane]))
+        for lane, offsets, slices in contents:
+            part = slice(int(offsets[number]), int(offsets[number + 1]))
+            images += slices.images[part]
+            ids += slices.ids[part]
+            positions.append(np.arange(ends[lane] - sizes[lane], ends[lane]))
         counts = tuple(int(sizes[rank :: self.workers].sum()) for rank in range(self.workers))
-        return Batch(epoch, step, Slices(images, ids), np.concatenate(positions), int(ends[-1]), counts)
+        return Batch(plan.epoch, step, Slices(images, ids), np.concatenate(positions), int(ends[-1]), counts)
 
 
-def image_of(record: SliceRecord, mode: Normalization) -> Image:
-    """A slice as it is fed."""
-    return np.rint(normalize(record, mode) * FULL_SCALE).astype(np.uint16)
+class _Content(NamedTuple):
+    """What a window holds: its lane, where its steps begin, its slices."""
+
+    lane: int
+    offsets: Indices
+    slices: Slices
 
 
-def read_window(
-    dataset: Place, groups: Sequence[tuple[str, int, int]], settings: Data, window: Window
-) -> Slices:
-    """Fetch, decode and normalise the slices of a window; each row group is read once.
+@dataclass(frozen=True)
+class WindowPart:
+    """The slices of a window that lie in one row group: which rows, and their ``places`` in the window."""
+
+    group: int
+    rows: Indices
+    places: Indices
+
+
+def parts_of(window: Window) -> list[WindowPart]:
+    """The parts of a window: each row group is read once."""
+    order = np.argsort(window.groups, kind="stable")
+    groups, starts = np.unique(window.groups[order], return_index=True)
+    places = np.split(order, starts[1:]) if len(groups) else []
+    return [
+        WindowPart(int(group), window.rows[some], some) for group, some in zip(groups, places, strict=True)
+    ]
+
+
+def read_part(dataset: Place, groups: RowGroups, mode: Normalization, part: WindowPart) -> Slices:
+    """Fetch, decode and normalise the slices of a part, in its order.
 
     Raises:
         UserError: a shard is missing or damaged.
     """
-    images: dict[int, Image] = {}
-    ids: dict[int, str] = {}
-    wanted: dict[int, list[int]] = defaultdict(list)
-    for place_in_window, group in enumerate(window.groups):
-        wanted[int(group)].append(place_in_window)
-    for group, places in wanted.items():
-        path, index, _ = groups[group]
-        records = read_rows(dataset, path, index, [int(window.rows[i]) for i in places])
-        for i, record in zip(places, records, strict=True):
-            images[i] = image_of(record, settings.normalization)
-            ids[i] = record.slice_id
-    return Slices([images[i] for i in range(len(images))], [ids[i] for i in range(len(ids))])
+    of, *limits = LIMITS[mode]
+    columns = ("slice_id", "slope", "intercept", *(f"{of}_{limit}" for limit in limits))
+    path, index, _ = groups[part.group]
+    found = Slices([], [])
+    for pixels, row in read_pixels(dataset, path, index, part.rows.tolist(), columns):
+        name, slope, intercept, low, high = row.values()
+        values = scaled(pixels, low, high, slope, intercept)
+        values *= FULL_SCALE
+        found.images.append(np.rint(values, out=values).astype(np.uint16))
+        found.ids.append(name)
+    return found
+
+
+def joined(parts: Sequence[WindowPart], contents: Sequence[Slices]) -> Slices:
+    """The slices of a window in feeding order, from those of its parts."""
+    places = np.concatenate([part.places for part in parts])
+    images = [image for content in contents for image in content.images]
+    ids = [name for content in contents for name in content.ids]
+    order = np.argsort(places).tolist()
+    return Slices([images[i] for i in order], [ids[i] for i in order])

@@ -7,7 +7,7 @@ length, needs no more memory than its range of integers, and no pixels are sorte
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,6 +19,12 @@ from mricore.records import Intensity, Pixels, SliceRecord
 
 LOW_FRACTION = 0.005
 """The percentiles are the 0.5th and the 99.5th."""
+LIMITS: Mapping[Normalization, tuple[str, str, str]] = {
+    "slice": ("slice_intensity", "minimum", "maximum"),
+    "volume": ("volume_intensity", "minimum", "maximum"),
+    "percentile": ("slice_intensity", "p0_5", "p99_5"),
+}
+"""Which statistics of a record, and which two of them, become 0 and 1."""
 NOTHING = Intensity(math.nan, math.nan, math.nan, math.nan)
 """Of no pixels."""
 
@@ -136,22 +142,20 @@ def normalize(record: SliceRecord, mode: Normalization) -> NDArray[np.float32]:
     """A slice as (rows, columns) in [0, 1]: min-max of the slice (paper section 2.1.1), of its volume, or
     from the 0.5th to the 99.5th percentile of the slice with the rest cut off; no contrast gives zeros.
     """
-    low, high = _limits(record, mode)
+    of, *parts = LIMITS[mode]
+    low, high = (float(getattr(getattr(record, of), part)) for part in parts)
+    return scaled(record.pixels, low, high, record.slope, record.intercept)
+
+
+def scaled(pixels: Pixels, low: float, high: float, slope: float, intercept: float) -> NDArray[np.float32]:
+    """Stored integers as numbers in [0, 1]; the real intensities ``low`` and ``high`` become 0 and 1."""
     if not high > low:
-        return np.zeros(record.pixels.shape, np.float32)
+        return np.zeros(pixels.shape, np.float32)
     # The limits go back to stored integers, so that float32 subtracts exactly however large the offset.
-    start = np.float32((low - record.intercept) / record.slope)
-    width = np.float32((high - low) / record.slope)
-    return np.clip((record.pixels.astype(np.float32) - start) / width, np.float32(0), np.float32(1))
-
-
-def _limits(record: SliceRecord, mode: Normalization) -> tuple[float, float]:
-    """The real intensities that become 0 and 1."""
-    if mode == "slice":
-        return record.slice_intensity.minimum, record.slice_intensity.maximum
-    if mode == "volume":
-        return record.volume_intensity.minimum, record.volume_intensity.maximum
-    return record.slice_intensity.p0_5, record.slice_intensity.p99_5
+    values = pixels.astype(np.float32)
+    values -= np.float32((low - intercept) / slope)
+    values /= np.float32((high - low) / slope)
+    return np.clip(values, np.float32(0), np.float32(1), out=values)
 
 
 def _sum(one: Histogram, other: Histogram) -> Histogram:

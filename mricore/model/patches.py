@@ -67,4 +67,4 @@ def take(tokens: Tensor, index: Tensor) -> Tensor:
     """Of tokens (B, N, dim) those at ``index`` (B, n) of each row: (B, n, dim)."""
     batch, count, dim = tokens.shape
     starts = torch.arange(batch, device=index.device)[:, None] * count
-    return tokens.reshape(-1, dim).index_select(0, (index + starts).flatten()).view(batch, -1, dim)
+    return tokens.reshape(-1, dim).index_select(0, (index + starts).flatten()).view(*index.shape, dim)

@@ -1,4 +1,4 @@
-"""The objective of DINOv2 (arXiv 2304.07193, section 4): DINO + iBOT + KoLeo, as one pure function."""
+"""The objective of DINOv2 (arXiv 2304.07193, section 4): DINO + iBOT + KoLeo, as pure functions."""
 
 from __future__ import annotations
 
@@ -32,6 +32,14 @@ class Centers:
 
 
 @dataclass(frozen=True)
+class Targets:
+    """Distributions over prototypes for image tokens (2b, K) and masked patches (M, K); rows sum to 1."""
+
+    image: Tensor
+    patch: Tensor
+
+
+@dataclass(frozen=True)
 class Losses:
     """This worker's shares, scalars; their sum over workers is the loss of the global batch.
 
@@ -45,62 +53,64 @@ class Losses:
     koleo: Tensor
 
 
-def dinov2_losses(
-    student: Projections,
-    teacher: Projections,
-    masked: MaskedPatches,
-    centers: Centers,
-    settings: Objective,
-    teacher_temperature: float,
-    counts: Sequence[int],
-    communicator: Communicator,
-) -> tuple[Losses, Centers]:
-    """Losses of one step, and the centres for the next; never in half precision, whatever autocast says.
-
-    ``masked`` are the masked patches of this worker, ``counts`` the slices of each worker in this global
-    batch.
-    """
-    with torch.autocast(student.image_logits.device.type, enabled=False):
-        image_targets, patch_targets, following = _targets(
-            teacher, centers, settings, teacher_temperature, communicator
-        )
-        temperature, slices = settings.student_temperature, sum(counts)
-        dino_global, dino_local = dino_shares(
-            student.image_logits, student.local_logits, image_targets, temperature, slices
-        )
-        ibot = ibot_share(student.patch_logits, patch_targets, masked.weights, temperature, slices)
-        crops = student.image_tokens.chunk(2)
-        koleo = torch.stack([koleo_share(crop, counts, communicator) for crop in crops]).sum()
-        total = settings.dino_weight * (dino_global + dino_local)
-        total = total + settings.ibot_weight * ibot + settings.koleo_weight * koleo
-    return Losses(total, dino_global, dino_local, ibot, koleo), following
-
-
 @torch.no_grad()
-def _targets(
-    teacher: Projections,
+def dinov2_targets(
+    image_logits: Tensor,
+    patch_logits: Tensor,
     centers: Centers,
     settings: Objective,
     temperature: float,
     communicator: Communicator,
-) -> tuple[Tensor, Tensor, Centers]:
-    """Targets of image tokens (2b, K) and masked patches (M, K), and the next centres."""
-    image, patch = teacher.image_logits, teacher.patch_logits
-    if settings.centering == "none":
-        return plain_targets(image, temperature), plain_targets(patch, temperature), centers
-    if settings.centering == "sinkhorn":
-        return (
-            sinkhorn_targets(image, temperature, communicator),
-            sinkhorn_targets(patch, temperature, communicator),
-            centers,
+) -> tuple[Targets, Centers]:
+    """What the teacher's logits (2b, K) and (M, K) ask of the student, and the centres for the next step.
+
+    They are of this worker's whole share of the global batch, in any order of rows. Never in half precision,
+    whatever autocast says.
+    """
+    with torch.autocast(image_logits.device.type, enabled=False):
+        if settings.centering == "none":
+            found = [plain_targets(logits, temperature) for logits in (image_logits, patch_logits)]
+            return Targets(*found), centers
+        if settings.centering == "sinkhorn":
+            found = [
+                sinkhorn_targets(logits, temperature, communicator) for logits in (image_logits, patch_logits)
+            ]
+            return Targets(*found), centers
+        momentum = settings.center_momentum
+        following = Centers(
+            updated_center(centers.image, image_logits, momentum, communicator),
+            updated_center(centers.patch, patch_logits, momentum, communicator),
         )
-    momentum = settings.center_momentum
-    following = Centers(
-        updated_center(centers.image, image, momentum, communicator),
-        updated_center(centers.patch, patch, momentum, communicator),
-    )
-    return (
-        centered_targets(image, centers.image, temperature),
-        centered_targets(patch, centers.patch, temperature),
-        following,
-    )
+        targets = Targets(
+            centered_targets(image_logits, centers.image, temperature),
+            centered_targets(patch_logits, centers.patch, temperature),
+        )
+        return targets, following
+
+
+def dinov2_losses(
+    student: Projections,
+    targets: Targets,
+    masked: MaskedPatches,
+    settings: Objective,
+    counts: Sequence[int],
+    slices: int,
+    communicator: Communicator,
+) -> Losses:
+    """Losses of one part of a step; never in half precision, whatever autocast says.
+
+    ``targets`` and ``masked`` belong to the same slices of this worker as ``student``. ``counts`` are the
+    slices of each worker in this part, ``slices`` all of the global batch. KoLeo looks for neighbours in this
+    part alone; all other terms do not depend on how the batch is cut into parts.
+    """
+    with torch.autocast(student.image_logits.device.type, enabled=False):
+        temperature = settings.student_temperature
+        dino_global, dino_local = dino_shares(
+            student.image_logits, student.local_logits, targets.image, temperature, slices
+        )
+        ibot = ibot_share(student.patch_logits, targets.patch, masked.weights, temperature, slices)
+        crops = student.image_tokens.chunk(2)
+        koleo = torch.stack([koleo_share(crop, counts, slices, communicator) for crop in crops]).sum()
+        total = settings.dino_weight * (dino_global + dino_local)
+        total = total + settings.ibot_weight * ibot + settings.koleo_weight * koleo
+    return Losses(total, dino_global, dino_local, ibot, koleo)

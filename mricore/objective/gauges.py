@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mricore.model.network import Projections
 from mricore.objective.communication import Communicator
 from mricore.objective.passes import centered_softmax
 
@@ -23,8 +22,9 @@ FEWEST = 8
 
 @torch.no_grad()
 def gauges(
-    student: Projections,
-    teacher: Projections,
+    student_logits: Tensor,
+    student_tokens: Tensor,
+    teacher_logits: Tensor,
     center: Tensor | None,
     temperature: float,
     counts: Sequence[int],
@@ -32,6 +32,7 @@ def gauges(
 ) -> dict[str, Tensor]:
     """Scalars of the global batch, the same on every worker, of DINOv2.
 
+    Logits (2b, K) and tokens (2b, dim) are of this worker's global crops, first crops before second ones.
     ``center`` (K,) is what the targets of this step were centred by, ``counts`` the slices of each worker.
 
     - ``teacher_entropy``: mean entropy of the teacher's answers, 0 (certain) to 1 (uniform).
@@ -42,9 +43,9 @@ def gauges(
     - ``agreement``: share of crops for which student and teacher prefer the same prototype.
     - and those of ``token_gauges``, of the student; a neighbour is another slice, not the other crop.
     """
-    answers = centered_softmax(teacher.image_logits, temperature, center)
+    answers = centered_softmax(teacher_logits, temperature, center)
     prototypes = answers.shape[1]
-    same = (student.image_logits.argmax(-1) == teacher.image_logits.argmax(-1)).float()
+    same = (student_logits.argmax(-1) == teacher_logits.argmax(-1)).float()
     own = torch.cat([answers.sum(0), _entropy(answers).sum()[None], same.sum()[None]])
     means = communicator.sum(own) / (2 * sum(counts))
     each, together = means[-2], _entropy(means[:-2])
@@ -52,7 +53,7 @@ def gauges(
         "teacher_entropy": each / math.log(prototypes),
         "prototype_use": torch.exp(together) / prototypes,
         "agreement": means[-1],
-        **token_gauges(student.image_tokens.chunk(2), counts, communicator),
+        **token_gauges(student_tokens.chunk(2), counts, communicator),
     }
     return found | ({"information": together - each} if sum(counts) >= FEWEST else {})
 

@@ -18,10 +18,14 @@ NOBODY = -2.0
 """Below any cosine: no neighbour."""
 
 
-def koleo_share(tokens: Tensor, counts: Sequence[int], communicator: Communicator) -> Tensor:
+def koleo_share(
+    tokens: Tensor, counts: Sequence[int], global_rows: int, communicator: Communicator
+) -> Tensor:
     """This worker's share of -mean(log distance to the nearest neighbour) in the global batch.
 
-    ``tokens`` (b, dim) are one global crop of this worker's slices, ``counts`` the b of each worker.
+    ``tokens`` (b, dim) are one global crop of this worker's slices, ``counts`` the b of each worker; these
+    are the candidates. ``global_rows`` are the slices of the global batch, more than those if a step goes
+    through it in parts.
     Computed in float32 whatever the type of the tokens; exact duplicates are no neighbours; a token without
     any neighbour adds nothing.
     """
@@ -35,4 +39,4 @@ def koleo_share(tokens: Tensor, counts: Sequence[int], communicator: Communicato
         nearest_cosine, nearest = cosines.max(dim=1)
     distances = F.pairwise_distance(own, everyone[nearest], eps=EPS)
     logs = torch.where(nearest_cosine > NOBODY, torch.log(distances + EPS), torch.zeros_like(distances))
-    return -logs.sum() / sum(counts)
+    return -logs.sum() / global_rows

@@ -32,8 +32,12 @@ WORK = {
     "data_wait": "waiting for data",
     "views": "crops and masks",
     "step": "forward, backward, update",
+    "report": "waiting for the device, sums over workers",
+    "validation": "judging the encoder",
     "checkpoint": "report and checkpoint",
 }
+PART = "communication"
+"""A kind of work that is part of others."""
 
 
 @dataclass(frozen=True)
@@ -97,15 +101,27 @@ def duration_bars(seconds: Mapping[str, float]) -> list[Bar]:
 
 
 def step_bars(history: Sequence[Row]) -> list[Bar]:
-    """Bars of the mean time of each kind of work in a step (metrics "time/KIND_s"), in the order of work."""
-    found = {key for row in history for key in row if key.startswith("time/")}
-    known = [f"time/{kind}_s" for kind in WORK if f"time/{kind}_s" in found]
-    means = {}
-    for key in known + sorted(found - set(known)):
-        kind = key.removeprefix("time/").removesuffix("_s")
-        mean = float(np.mean([row[key] for row in history if key in row]))
-        means[WORK.get(kind, kind.replace("_", " "))] = mean
-    return _bars([(words, mean, f"{mean:.3f} s") for words, mean in means.items()])
+    """Bars of the mean time of each kind of work in a step (metrics "time/KIND_s"), in the order of work.
+
+    What is part of others has its share of the sum, but no part in it.
+    """
+    timed = [row for row in history if any(name.startswith("time/") for name in row)]
+    kinds = {
+        name.removeprefix("time/").removesuffix("_s") for row in timed for name in row if "time/" in name
+    }
+    order = [kind for kind in WORK if kind in kinds] + sorted(kinds - set(WORK))
+    means = {kind: float(np.mean([row.get(f"time/{kind}_s", 0.0) for row in timed])) for kind in order}
+    part = means.pop(PART, 0.0)
+    bars = _bars([(_work(kind), mean, f"{mean:.3f} s") for kind, mean in means.items()])
+    if part:
+        total, longest = sum(means.values()), max(means.values())
+        length = round(min(100.0, 100 * part / longest), 1)
+        bars.append(Bar("of all this, between workers", f"{part:.3f} s", length, _percent(part / total)))
+    return bars
+
+
+def _work(kind: str) -> str:
+    return WORK.get(kind, kind.replace("_", " "))
 
 
 def score_row(score: Score) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -24,9 +25,10 @@ from mricore.errors import UserError
 from mricore.model.weights import load_strictly
 from mricore.objective.dinov2 import Centers
 from mricore.objective.health import Monitor
+from mricore.objective.shards import shared_like, whole
 from mricore.revision import code_revision
 from mricore.training.methods import method_of
-from mricore.training.state import Trained, TrainState
+from mricore.training.state import Trained, TrainState, load_whole
 
 TENSORS = "tensors.safetensors"
 STATE = "state.json"
@@ -51,17 +53,44 @@ class CheckpointInfo:
         return self.step // self.steps_per_epoch
 
 
-def save_checkpoint(folder: Path, state: TrainState, info: CheckpointInfo, rows: Sequence[Row] = ()) -> None:
-    """Write the state into an existing empty folder (Ray Train makes the upload atomic).
+@dataclass(frozen=True)
+class Snapshot:
+    """A state between two steps, whole and in host memory; later steps do not change it."""
+
+    tensors: dict[str, Tensor]
+    step: int
+    roll_backs: int
+    health: dict[str, Any]
+
+
+def snapshot(state: TrainState, rank: int = 0) -> Snapshot | None:
+    """Copy what a checkpoint holds; the worker of rank 0 gets it, the others None.
+
+    All workers must call it together, as they may share the tensors.
+    """
+    copies: dict[str, Tensor] = {}
+    for name, tensor in _tensors(state).items():
+        gathered = whole(tensor)  # one after the other, so that a device holds one whole tensor at most
+        if rank == 0:
+            copies[name] = gathered.to("cpu", copy=True).contiguous()
+    if rank:
+        return None
+    return Snapshot(copies, state.step, state.roll_backs, deepcopy(state.monitor.state()))
+
+
+def write_checkpoint(
+    folder: Path, snapshot: Snapshot, info: CheckpointInfo, rows: Sequence[Row] = ()
+) -> None:
+    """Write a snapshot into an existing empty folder (Ray Train makes the upload atomic).
 
     ``rows`` are the metrics that are reported with this checkpoint, see ``rows_of``.
     """
-    save_file(_tensors(state), folder / TENSORS)
+    save_file(snapshot.tensors, folder / TENSORS)
     document = {
         "format": FORMAT,
-        "step": info.step,
-        "roll_backs": state.roll_backs,
-        "health": state.monitor.state(),
+        "step": snapshot.step,
+        "roll_backs": snapshot.roll_backs,
+        "health": snapshot.health,
         "epoch": info.epoch,
         "steps_per_epoch": info.steps_per_epoch,
         "manifest_digest": info.manifest_digest,
@@ -71,6 +100,12 @@ def save_checkpoint(folder: Path, state: TrainState, info: CheckpointInfo, rows:
         "sha256": _sha256(folder / TENSORS),
     }
     (folder / STATE).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+
+
+def save_checkpoint(folder: Path, state: TrainState, info: CheckpointInfo, rows: Sequence[Row] = ()) -> None:
+    """``snapshot`` and ``write_checkpoint`` in one, for a process that shares nothing."""
+    if (taken := snapshot(state)) is not None:
+        write_checkpoint(folder, taken, info, rows)
 
 
 def rows_of(state: bytes) -> list[Row]:
@@ -107,7 +142,7 @@ def load_checkpoint(folder: Path, state: TrainState) -> CheckpointInfo:
     tensors = _read_tensors(folder, document["sha256"])
     for part, module in _networks(state).items():
         try:
-            module.load_state_dict(_taken(tensors, part))
+            load_whole(module, _taken(tensors, part))
         except RuntimeError:
             raise UserError(
                 f"checkpoint {folder.name} is of another model", "use the recipe it was made with"
@@ -132,10 +167,19 @@ def read_shipped(folder: Path) -> tuple[CheckpointInfo, Trained]:
     """
     info = read_info(folder)
     tensors = _read_tensors(folder, _document(folder)["sha256"])
-    method = method_of(info.recipe)
+    return info, _shipped(tensors, info.recipe)
+
+
+def shipped(snapshot: Snapshot, recipe: Recipe) -> Trained:
+    """What ``read_shipped`` would give of a checkpoint with this snapshot."""
+    return _shipped(dict(snapshot.tensors), recipe)
+
+
+def _shipped(tensors: dict[str, Tensor], recipe: Recipe) -> Trained:
+    method = method_of(recipe)
     network = cast(Trained, method.network(torch.Generator()))
     load_strictly(network, _taken(tensors, "teacher" if method.has_teacher else "student"))
-    return info, network.eval()
+    return network.eval()
 
 
 def _networks(state: TrainState) -> dict[str, Trained]:
@@ -154,7 +198,7 @@ def _tensors(state: TrainState) -> dict[str, Tensor]:
         tensors |= {f"optimizer/{kind}/{name}": moments[kind] for kind in moments}
     if state.centers is not None:
         tensors |= {"centers/image": state.centers.image, "centers/patch": state.centers.patch}
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return {name: tensor.detach() for name, tensor in tensors.items()}
 
 
 def _load_moments(state: TrainState, tensors: dict[str, Tensor]) -> None:
@@ -162,8 +206,10 @@ def _load_moments(state: TrainState, tensors: dict[str, Tensor]) -> None:
     for name, parameter in state.student.named_parameters():
         found = {kind: moments.pop(name) for kind, moments in by_kind.items() if name in moments}
         if found:
-            moved = {kind: tensor.to(parameter.device) for kind, tensor in found.items()}
-            state.optimizer.state[parameter] = moved
+            state.optimizer.state[parameter] = {
+                kind: shared_like(tensor, parameter if tensor.ndim else tensor).to(parameter.device)
+                for kind, tensor in found.items()
+            }
     if any(by_kind.values()):
         raise UserError(
             "the checkpoint holds optimiser state of another model", "use the recipe it was made with"

@@ -2,38 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mricore.augment.masks import draw_masks
 from mricore.config.schema import Recipe
 from mricore.data.batch import Batch
-from mricore.data.plan import Stream, generator
+from mricore.data.plan import Indices, Stream, generator
 from mricore.model.drop_path import DropPath, draw_kept, kept_of
 from mricore.model.masked import MaskedPatches, masked_patches
 from mricore.model.network import Network, Projections, build_network
 from mricore.objective.communication import Communicator
-from mricore.objective.dinov2 import dinov2_losses
+from mricore.objective.dinov2 import Targets, dinov2_losses, dinov2_targets
 from mricore.objective.gauges import gauges
 from mricore.training.images import autocast, crops_of
-from mricore.training.method import Outcome
+from mricore.training.method import Gauges, Outcome
+from mricore.training.parts import joined, joined_crops, number_of_parts, part_rows
 from mricore.training.rates import Rates
 from mricore.training.state import TrainState
 
 
 @dataclass(frozen=True)
 class Views:
-    """Crops of one worker's slices: globals (2b, 1, G, G), locals (L*b, 1, S, S), masked patches."""
+    """Crops of one part of a worker's b slices: (2b, 1, G, G) and (L*b, 1, S, S); masked patches."""
 
     globals: Tensor
     locals: Tensor | None
     masked: MaskedPatches
     drop: tuple[DropPath | None, DropPath | None] = (None, None)
     """Which crops skip which residual branches of the student, for global and local crops."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The teacher's answers to one part: what they ask of the student, and image logits (2b, K) as they are.
+
+    ``center`` (K,) is what the image logits were centred by, if they were.
+    """
+
+    wanted: Targets
+    logits: Tensor
+    center: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -47,59 +61,112 @@ class Dinov2:
         """Encoder, image token and heads."""
         return build_network(self.recipe.model, self.recipe.head, generator)
 
-    def views(self, batch: Batch, rates: Rates, device: torch.device) -> Views:
-        """Cut the crops of a batch, and draw what is masked."""
+    def views(self, batch: Batch, rates: Rates, device: torch.device) -> list[Views]:
+        """Cut the crops of a batch, and draw what is masked; all draws are of the global batch."""
         recipe, settings = self.recipe, self.recipe.augment
+        own = len(batch.positions)
         globals_, locals_ = crops_of(batch, recipe.seed, rates, settings, 2, device)
+        first, others = globals_.unflatten(0, (2, own)), locals_.unflatten(0, (settings.local_crops, own))
         grid = rates.global_size // recipe.model.patch
         rng = generator(recipe.seed, Stream.MASKS, batch.epoch, batch.step)
         masks = draw_masks(rng, batch.global_size, grid, settings)
-        own = masks[:, batch.positions].reshape(-1, grid, grid)
-        return Views(
-            globals_,
-            locals_ if settings.local_crops else None,
-            masked_patches(own, device),
-            self._drop_paths(batch, device),
-        )
+        kept = self._kept(batch)
+        return [
+            Views(
+                first[:, rows].flatten(0, 1),
+                others[:, rows].flatten(0, 1) if settings.local_crops else None,
+                masked_patches(masks[:, batch.positions[rows]].reshape(-1, grid, grid), device),
+                self._drop_paths(kept, batch.positions[rows], batch.global_size, device),
+            )
+            for rows in part_rows(own, number_of_parts(batch.counts, recipe.train.accumulate))
+        ]
 
-    def _drop_paths(self, batch: Batch, device: torch.device) -> tuple[DropPath | None, DropPath | None]:
-        model, locals_ = self.recipe.model, self.recipe.augment.local_crops
-        if not model.drop_path:
-            return None, None
+    def _kept(self, batch: Batch) -> list[NDArray[np.bool_] | None]:
+        """Which global and local crops of the global batch keep which branches; None if all do."""
+        model = self.recipe.model
         rng = generator(self.recipe.seed, Stream.DROP_PATH, batch.epoch, batch.step)
+        return [
+            draw_kept(rng, model.depth, crops * batch.global_size, model.drop_path)
+            if model.drop_path and crops
+            else None
+            for crops in self._crops
+        ]
+
+    def _drop_paths(
+        self,
+        kept: Sequence[NDArray[np.bool_] | None],
+        positions: Indices,
+        size: int,
+        device: torch.device,
+    ) -> tuple[DropPath | None, DropPath | None]:
         paths: list[DropPath | None] = []
-        for crops in (2, locals_):
-            kept = draw_kept(rng, model.depth, crops * batch.global_size, model.drop_path) if crops else None
-            own = (np.arange(crops)[:, None] * batch.global_size + batch.positions).ravel()
-            paths.append(None if kept is None else kept_of(kept, own, device))
+        for crops, one in zip(self._crops, kept, strict=True):
+            own = (np.arange(crops)[:, None] * size + positions).ravel()
+            paths.append(None if one is None else kept_of(one, own, device))
         return paths[0], paths[1]
+
+    @property
+    def _crops(self) -> tuple[int, int]:
+        return 2, self.recipe.augment.local_crops
+
+    def targets(
+        self, state: TrainState, views: Sequence[Views], rates: Rates, communicator: Communicator
+    ) -> list[Answers]:
+        """The teacher on whole global crops of all parts; moves the centres."""
+        with torch.no_grad(), autocast(self.recipe, views[0].globals.device):
+            made: list[Projections] = [
+                state.the_teacher(part.globals, part.masked, None, False) for part in views
+            ]
+        images, patches = (
+            joined([one.image_logits for one in made]),
+            joined([one.patch_logits for one in made]),
+        )
+        sizes = [(len(one.image_logits), len(one.patch_logits)) for one in made]
+        del made  # parts of the logits, which take much memory and are joined now
+        centers, settings = state.the_centers, self.recipe.objective
+        targets, state.centers = dinov2_targets(
+            images, patches, centers, settings, rates.teacher_temperature, communicator
+        )
+        center = centers.image if settings.centering == "center" else None
+        of_images, of_patches = zip(*sizes, strict=True)
+        return [
+            Answers(Targets(image, patch), logits, center)
+            for image, patch, logits in zip(
+                targets.image.split(of_images),
+                targets.patch.split(of_patches),
+                images.split(of_images),
+                strict=True,
+            )
+        ]
 
     def losses(
         self,
-        state: TrainState,
         forward: nn.Module,
         views: Views,
-        rates: Rates,
-        counts: tuple[int, ...],
+        targets: Answers,
+        counts: Sequence[int],
+        slices: int,
         communicator: Communicator,
     ) -> Outcome:
-        """Teacher on whole global crops, student on masked ones and on local crops; moves the centres."""
+        """The student on masked global crops and on local crops."""
         with autocast(self.recipe, views.globals.device):
-            with torch.no_grad():
-                teacher: Projections = state.the_teacher(views.globals, views.masked, None, False)
             student: Projections = forward(views.globals, views.masked, views.locals, True, views.drop)
-        centers = state.the_centers
-        losses, state.centers = dinov2_losses(
-            student,
-            teacher,
-            views.masked,
-            centers,
-            self.recipe.objective,
-            rates.teacher_temperature,
-            counts,
-            communicator,
+        losses = dinov2_losses(
+            student, targets.wanted, views.masked, self.recipe.objective, counts, slices, communicator
         )
         terms = {name: getattr(losses, name).detach() for name in losses.__dataclass_fields__}
-        center = centers.image if self.recipe.objective.centering == "center" else None
-        measure = partial(gauges, student, teacher, center, rates.teacher_temperature, counts, communicator)
-        return Outcome(losses.total, terms, measure)
+        return Outcome(losses.total, terms, (student.image_logits.detach(), student.image_tokens.detach()))
+
+    def gauges(
+        self,
+        targets: Sequence[Answers],
+        seen: Sequence[tuple[Tensor, Tensor]],
+        rates: Rates,
+        counts: Sequence[int],
+        communicator: Communicator,
+    ) -> Gauges:
+        """Of the teacher's answers and the student's image tokens."""
+        logits, tokens = (joined_crops(parts) for parts in zip(*seen, strict=True))
+        answers = joined_crops([one.logits for one in targets])
+        temperature = rates.teacher_temperature
+        return gauges(logits, tokens, answers, targets[0].center, temperature, counts, communicator)

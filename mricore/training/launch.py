@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from typing import Any
@@ -17,6 +19,7 @@ from ray.train import (
     RunConfig,
     ScalingConfig,
     TrainingFailedError,
+    UserCallback,
 )
 from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -25,11 +28,24 @@ from mricore.data.cluster import cluster_cpus, cluster_gpus
 from mricore.data.manifest import Manifest
 from mricore.data.storage import Place
 from mricore.errors import UserError
+from mricore.training.best import Best
 from mricore.training.checkpoint import STATE, rows_of
-from mricore.training.telemetry import MlflowReporter, Tracked, history, log_rows, progress_lines
+from mricore.training.failures import EndsAtOnce, cause_of, interruptible
+from mricore.training.patience import patient
+from mricore.training.stored import Stored
+from mricore.training.telemetry import Tracked, history, log_rows
+from mricore.training.watch import watched
 from mricore.training.worker import WorkerJob, train_worker
 
 RECORD = "run.json"
+RESIZE_SECONDS = 60.0
+"""How often a run with fewer workers than it could have looks for machines that came back. Growing costs a
+restart from the last checkpoint."""
+CONTROLLER = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",  # reports are taken and dead workers seen so often
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",  # then what is there of train.min_workers has to do
+}
+"""Ray Train's own settings, unless the environment has others; by default they are 2 and 60 s."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +67,16 @@ PLACEMENT: dict[str, Any] = {
     "data": {"source"},
     "train": {
         "workers",
+        "min_workers",
+        "parallel",
         "cpus_per_worker",
         "gpu",
         "threads_per_worker",
         "checkpoint_seconds",
+        "checkpoint_share",
         "keep_checkpoints",
+        "validate_steps",
+        "keep_best",
         "max_failures",
         "log_every",
     },
@@ -106,15 +127,16 @@ def check_resources(recipe: Recipe) -> None:
             needs it.
     """
     train = recipe.train
-    needed = train.workers * train.cpus_per_worker
+    workers = train.min_workers or train.workers
+    needed = workers * train.cpus_per_worker
     if needed > cluster_cpus():
         raise UserError(
             f"the recipe needs {needed:g} CPUs and the cluster has {cluster_cpus():g}",
             "lower --set train.workers or --set train.cpus_per_worker",
         )
-    if train.gpu and train.workers > cluster_gpus():
+    if train.gpu and workers > cluster_gpus():
         raise UserError(
-            f"the recipe needs {train.workers} GPUs and the cluster has {cluster_gpus():g}",
+            f"the recipe needs {workers} GPUs and the cluster has {cluster_gpus():g}",
             "lower --set train.workers, or --set train.gpu=false to train on CPUs",
         )
 
@@ -122,41 +144,79 @@ def check_resources(recipe: Recipe) -> None:
 def train(
     recipe: Recipe, dataset: Place, runs: Place, name: str, tracked: Tracked, ledger: str | None = None
 ) -> Checkpoint:
-    """Train to the end and return the last checkpoint; continues a run that was interrupted.
+    """Train to the end and return the checkpoint to ship; continues a run that was interrupted.
+
+    That is the last one, or with ``train.keep_best`` the one that was judged best.
 
     Raises:
-        UserError: resources are missing, the run is ill, or a shard is damaged.
+        UserError: resources are missing, the run is ill, no checkpoint is whole, a shard is damaged, or
+            storage is away for more than a minute.
+        KeyboardInterrupt: ctrl-C; the run can go on.
     """
     check_resources(recipe)
-    job = WorkerJob(recipe.model_dump(mode="json"), dataset.uri, ledger)
+    run = Place(runs.joined(name))
+    found = _mended(run)
+    _log_missing(tracked, run)
+    job = WorkerJob(recipe.model_dump(mode="json"), dataset.uri, run.uri, found, ledger)
+    with (
+        _controller_settings(),
+        interruptible(),
+        watched(tracked, run, name, recipe.train.workers, recipe.train.epochs) as watch,
+    ):
+        try:
+            result = _trainer(recipe, job, runs, name, [watch, EndsAtOnce()]).fit()
+        except TrainingFailedError as error:
+            raise cause_of(error) from error
+    last = _outcome(result)
+    best = Best(run, recipe.train.keep_best).kept() if recipe.train.keep_best else []
+    return Checkpoint(run.arrow(best[0].name)[1], last.filesystem) if best else last
+
+
+def _trainer(
+    recipe: Recipe, job: WorkerJob, runs: Place, name: str, callbacks: list[UserCallback]
+) -> TorchTrainer:
     settings = recipe.train
     file_system, storage_path = runs.arrow("")
-    trainer = TorchTrainer(
+    return TorchTrainer(
         train_worker,
         train_loop_config=asdict(job),
         torch_config=TorchConfig(backend="nccl" if settings.gpu else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=settings.workers,
+            num_workers=(settings.min_workers, settings.workers)
+            if settings.min_workers
+            else settings.workers,
+            elastic_resize_monitor_interval_s=RESIZE_SECONDS,
             use_gpu=settings.gpu,
             resources_per_worker={"CPU": settings.cpus_per_worker} | ({"GPU": 1} if settings.gpu else {}),
         ),
         run_config=RunConfig(
             name=name,
             storage_path=storage_path,
-            storage_filesystem=file_system,
+            storage_filesystem=patient(file_system),
             failure_config=FailureConfig(max_failures=settings.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=settings.keep_checkpoints),
-            callbacks=[MlflowReporter(tracked)],
+            callbacks=callbacks,
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
-    _log_missing(tracked, Place(runs.joined(name)))
+
+
+@contextmanager
+def _controller_settings() -> Iterator[None]:
+    """Ray Train hands these variables on from the driver to its controller."""
+    fresh = {name: value for name, value in CONTROLLER.items() if name not in os.environ}
+    os.environ.update(fresh)
     try:
-        with progress_lines(tracked):
-            result = trainer.fit()
-    except TrainingFailedError as error:
-        raise _cause(error) from error
-    return _outcome(result)
+        yield
+    finally:
+        for name in fresh:
+            os.environ.pop(name, None)
+
+
+def _mended(run: Place) -> list[str]:
+    """Checkpoints of an interrupted run, which is made ready to go on; see ``Stored.mended``."""
+    file_system, path = run.arrow("")
+    return Stored(patient(file_system), path).mended()
 
 
 def _log_missing(tracked: Tracked, run: Place) -> None:
@@ -181,19 +241,6 @@ def _outcome(result: Any) -> Checkpoint:
     if result.checkpoint is None:
         raise RuntimeError("training ended without a checkpoint")
     return result.checkpoint
-
-
-def _cause(error: TrainingFailedError) -> Exception:
-    """The user's error inside a worker's failure, or a full disk, if that is what it was."""
-    for failure in getattr(error, "worker_failures", {}).values():
-        seen: BaseException | None = failure
-        while seen is not None:
-            if isinstance(seen, UserError):
-                return seen
-            if isinstance(seen, OSError) and seen.errno == errno.ENOSPC:
-                return UserError("a disk is full", "free some space; the same command then continues")
-            seen = getattr(seen, "cause", None) or seen.__cause__
-    return error
 
 
 def open_checkpoint(runs: Place, record: RunRecord) -> Checkpoint:

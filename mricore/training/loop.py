@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from mricore.data.stream import BatchSource
 from mricore.objective.communication import Communicator
 from mricore.objective.health import NOT_FINITE, Sign, is_finite
 from mricore.training.checkpoint import Row
+from mricore.training.interval import SaveInterval
 from mricore.training.methods import method_of
 from mricore.training.rates import rates_at
 from mricore.training.state import TrainState
@@ -63,6 +63,9 @@ class Loop:
 
     ``observe`` is called with every batch that has been trained on; tests keep a ledger with it. ``restore``
     puts the state back to the last checkpoint (or to the beginning), for ``health.action=roll_back``.
+    ``judge`` gives metrics of the encoder for ``train.validate_steps``; all workers call it, the first one's
+    count. Reports are ``report_seconds`` apart or more, but for those that save or end. ``may_save`` tells
+    whether a checkpoint can be taken now without waiting; the first worker is asked.
     """
 
     state: TrainState
@@ -74,6 +77,9 @@ class Loop:
     observe: Callable[[Batch], None] | None = None
     stop_after: int | None = None
     restore: Callable[[TrainState], None] | None = None
+    judge: Callable[[], Row] | None = None
+    may_save: Callable[[], bool] = lambda: True
+    report_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self.steps_per_epoch = self.source.steps(0)
@@ -81,8 +87,13 @@ class Loop:
         self.method = method_of(self.recipe)
         self._clock = Clock()
         self._pending: list[tuple[Row, dict[str, Tensor]]] = []
+        self._rows: list[Row] = []
         self._slices = 0
-        self._saved_at = time.monotonic()
+        self._exchanged = self.communicator.seconds
+        self._reported_at = time.monotonic()
+        self._interval = SaveInterval(
+            self.recipe.train.checkpoint_seconds, self.recipe.train.checkpoint_share
+        )
 
     def run(self) -> Iterator[Report]:
         """Run to the end, or until ``stop_after`` steps are done.
@@ -97,19 +108,30 @@ class Loop:
             for batch in self.source.batches(epoch, first):
                 self._clock.lap("data_wait")
                 step = self.state.step + 1
-                due = step % self.recipe.train.log_every == 0 or step == end
-                self._advance(batch, due)
-                if due:
-                    report, illness = self._report(last=step == end)
+                last, judged = step == end, self._judges(step)
+                measured = last or judged or step % self.recipe.train.log_every == 0
+                self._advance(batch, measured)
+                if measured:
+                    report, illness = self._report(last, judged)
                     if report:
-                        yield report
-                        self._saved_at = time.monotonic() if report.save else self._saved_at
-                    self._clock.lap("checkpoint")  # all that the caller does with a report
+                        yield from self._handed_over(report)
                     if illness:
                         self._roll_back(illness)
                         break
-                if step == end:
+                if last:
                     return
+
+    def _judges(self, step: int) -> bool:
+        """Whether the encoder is judged after this step."""
+        every = self.recipe.train.validate_steps
+        return self.judge is not None and every > 0 and step % every == 0
+
+    def _handed_over(self, report: Report) -> Iterator[Report]:
+        began = time.monotonic()
+        yield report
+        if report.save:
+            self._interval.saved(time.monotonic() - began)
+        self._clock.lap("checkpoint")  # all that the caller does with a report
 
     def _advance(self, batch: Batch, measured: bool) -> None:
         recipe = self.recipe
@@ -135,41 +157,63 @@ class Loop:
         if self.observe is not None:
             self.observe(batch)
 
-    def _report(self, last: bool) -> tuple[Report | None, IllError | None]:
+    def _report(self, last: bool, judged: bool) -> tuple[Report | None, IllError | None]:
         """What happened up to the first number that is none, and an illness that must be acted on.
 
         All workers come to the same diagnosis, as they see the same sums. What may be ill is not saved,
         unless the recipe says that illness is only to be logged.
         """
-        rows, due = self._summed()
+        rows, over, due = self._summed()
         sound = list(takewhile(is_finite, rows))
+        self._rows += sound
         if len(sound) < len(rows):  # the weights are lost, whatever the recipe says
             broken = IllError(int(rows[len(sound)]["step"]), NOT_FINITE)
-            return (Report(sound, int(sound[-1]["step"]), False) if sound else None), broken
+            return self._of_rows(save=False) if self._rows else None, broken
         step, sign = self.state.step, self.state.monitor.observe(rows[-1])
         rows[-1] |= {f"health/{name}": float(seen) for name, seen in self.state.monitor.seen().items()}
         rows[-1]["health/roll_backs"] = float(self.state.roll_backs)
+        if judged and self.judge is not None:
+            rows[-1] |= self.judge()
+            self._clock.lap("validation")
+        save = last or over or (judged and self.recipe.train.keep_best > 0)
         if self.recipe.health.action == "log":
             if sign:
                 logger.warning("step %d: %s", step, sign.says)
-            return Report(rows, step, due or last), None
-        save = (due or last) and not sign and (last or not self.state.monitor.suspicious)
-        return Report(rows, step, save), IllError(step, sign) if sign else None
+            sign = None
+        else:
+            save = save and not sign and (last or not self.state.monitor.suspicious)
+        illness = IllError(step, sign) if sign else None
+        return self._of_rows(save) if save or last or due or illness else None, illness
 
-    def _summed(self) -> tuple[list[Row], bool]:
-        """Sum the shares of all workers in one go; the first worker's clock decides about a checkpoint."""
-        due = time.monotonic() - self._saved_at >= self.recipe.train.checkpoint_seconds
+    def _of_rows(self, save: bool) -> Report:
+        """A report of all rows since the one before; the last of them tells where the time went."""
+        rows, seconds = self._rows, self._clock.seconds
+        rows[-1] |= {f"time/{kind}_s": spent / len(rows) for kind, spent in seconds.items()}
+        if self.communicator.world_size > 1:  # within the others
+            exchanged = self.communicator.seconds - self._exchanged
+            rows[-1]["time/communication_s"] = exchanged / len(rows)
+        rows[-1]["progress/slices_per_s"] = self._slices / max(sum(seconds.values()), 1e-9)
+        self._exchanged = self.communicator.seconds
+        self._rows, self._slices, self._clock = [], 0, Clock()
+        self._reported_at = time.monotonic()
+        return Report(rows, int(rows[-1]["step"]), save)
+
+    def _summed(self) -> tuple[list[Row], bool, bool]:
+        """Sum the shares of all workers in one go.
+
+        The first worker's clock decides whether it is time for a checkpoint, and for a report.
+        """
+        over = self._interval.is_over() and self.may_save()
+        due = time.monotonic() - self._reported_at >= self.report_seconds
+        first = self.communicator.rank == 0
+        decisions = torch.tensor([float(over and first), float(due and first)], device=self.device)
         shares = [value.float() for _, metrics in self._pending for value in metrics.values()]
-        decision = torch.tensor(float(due and self.communicator.rank == 0), device=self.device)
-        *values, save = self.communicator.sum(torch.stack([*shares, decision])).tolist()
+        *values, over, due = self.communicator.sum(torch.cat([torch.stack(shares), decisions])).tolist()
         self._clock.lap("report")  # the device is waited for here
         rest = iter(values)
         rows = [row | {name: next(rest) for name in metrics} for row, metrics in self._pending]
-        seconds = self._clock.seconds
-        rows[-1] |= {f"time/{kind}_s": spent / len(rows) for kind, spent in seconds.items()}
-        rows[-1]["progress/slices_per_s"] = self._slices / max(sum(seconds.values()), 1e-9)
-        self._pending, self._slices, self._clock = [], 0, Clock()
-        return rows, bool(save)
+        self._pending = []
+        return rows, bool(over), bool(due)
 
     def _roll_back(self, illness: IllError) -> None:
         """Put the state back to where it was well, to go on with a lower learning rate.
@@ -183,7 +227,7 @@ class Loop:
         self.restore(self.state)
         self.state.roll_backs = tried + 1
         self.state.monitor.forget()
-        self._saved_at = -math.inf  # the next report saves how often it was tried
+        self._interval.end()  # the next report saves how often it was tried
         logger.warning(
             "%s; back to step %d with the learning rate times %g",
             illness,

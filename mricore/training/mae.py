@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,8 @@ from mricore.objective.communication import Communicator
 from mricore.objective.gauges import token_gauges
 from mricore.objective.mae import mae_share
 from mricore.training.images import autocast, crops_of
-from mricore.training.method import Outcome
+from mricore.training.method import Gauges, Outcome
+from mricore.training.parts import joined, number_of_parts, part_rows
 from mricore.training.rates import Rates
 from mricore.training.state import TrainState
 
@@ -43,22 +44,31 @@ class MaskedAutoencoder:
         """Encoder, image token and decoder."""
         return build_mae_network(self.recipe.model, self.recipe.mae, generator)
 
-    def views(self, batch: Batch, rates: Rates, device: torch.device) -> MaeViews:
+    def views(self, batch: Batch, rates: Rates, device: torch.device) -> list[MaeViews]:
         """Cut one crop per slice, and draw what is hidden."""
         recipe = self.recipe
         crops, _ = crops_of(batch, recipe.seed, rates, one_crop(recipe.augment), 1, device)
         patches = (rates.global_size // recipe.model.patch) ** 2
         rng = generator(recipe.seed, Stream.MASKS, batch.epoch, batch.step)
-        keep, hidden = draw_kept_patches(rng, batch.global_size, patches, recipe.mae.mask_ratio)
-        return MaeViews(crops, *(to_device(places[batch.positions], device) for places in (keep, hidden)))
+        drawn = draw_kept_patches(rng, batch.global_size, patches, recipe.mae.mask_ratio)
+        return [
+            MaeViews(crops[rows], *(to_device(places[batch.positions[rows]], device) for places in drawn))
+            for rows in part_rows(len(crops), number_of_parts(batch.counts, recipe.train.accumulate))
+        ]
+
+    def targets(
+        self, state: TrainState, views: Sequence[MaeViews], rates: Rates, communicator: Communicator
+    ) -> list[None]:
+        """The crops themselves are the targets."""
+        return [None] * len(views)
 
     def losses(
         self,
-        state: TrainState,
         forward: nn.Module,
         views: MaeViews,
-        rates: Rates,
-        counts: tuple[int, ...],
+        targets: None,
+        counts: Sequence[int],
+        slices: int,
         communicator: Communicator,
     ) -> Outcome:
         """Mean squared error of the hidden patches."""
@@ -71,10 +81,20 @@ class MaskedAutoencoder:
             views.hidden,
             recipe.model.patch,
             recipe.mae.normalize_targets,
-            sum(counts),
+            slices,
         )
-        measure = partial(token_gauges, [made.image_tokens], counts, communicator)
-        return Outcome(total, {"total": total.detach()}, measure)
+        return Outcome(total, {"total": total.detach()}, made.image_tokens.detach())
+
+    def gauges(
+        self,
+        targets: Sequence[None],
+        seen: Sequence[Tensor],
+        rates: Rates,
+        counts: Sequence[int],
+        communicator: Communicator,
+    ) -> Gauges:
+        """Of the image tokens."""
+        return token_gauges([joined(seen)], counts, communicator)
 
 
 def one_crop(settings: Augment) -> Augment:

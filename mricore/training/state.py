@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mricore.config.schema import Recipe
 from mricore.model.mae_network import MaeNetwork
 from mricore.model.network import Network
 from mricore.objective.dinov2 import Centers
 from mricore.objective.health import Monitor
+from mricore.objective.shards import shared_like
 from mricore.training.optimizer import build_optimizer
 
 Trained = Network | MaeNetwork
@@ -21,8 +23,9 @@ Trained = Network | MaeNetwork
 class TrainState:
     """What a checkpoint holds, besides ``anchor``: the encoder's first weights, which drift is measured from.
 
-    MAE has no teacher and no centres. ``roll_backs`` counts how often the run went back to a checkpoint
-    because it was ill.
+    Weights, moments and anchor are whole, or shared between workers (``training/parallel.py``). MAE has no
+    teacher and no centres. ``roll_backs`` counts how often the run went back to a checkpoint because it was
+    ill.
     """
 
     student: Trained
@@ -63,10 +66,22 @@ def state_of(student: Trained, teacher: Trained | None, recipe: Recipe, device: 
     )
 
 
+def load_whole(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Load whole tensors into a network, which may be shared between workers.
+
+    Raises:
+        RuntimeError: names or shapes are not the network's.
+    """
+    held = network.state_dict()
+    network.load_state_dict(
+        {name: shared_like(tensor, held.get(name, tensor)) for name, tensor in tensors.items()}
+    )
+
+
 def restart(state: TrainState, beginning: TrainState) -> None:
     """Put a state back to its beginning, keeping its modules, which others hold."""
-    state.student.load_state_dict(beginning.student.state_dict())
+    load_whole(state.student, beginning.student.state_dict())
     if state.teacher is not None:
-        state.teacher.load_state_dict(beginning.the_teacher.state_dict())
+        load_whole(state.teacher, beginning.the_teacher.state_dict())
     state.optimizer.state.clear()
     state.centers, state.monitor, state.step = beginning.centers, beginning.monitor, 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-import threading
+import json
+import math
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,18 +16,20 @@ from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
-from ray.train import UserCallback
 from sqlalchemy.exc import SQLAlchemyError
 
-from mricore.data.progress import Progress
 from mricore.data.storage import Place
 from mricore.errors import UserError
-from mricore.objective.health import signs_in
 from mricore.training.checkpoint import Row
 from mricore.training.place import SQLITE, Home
 
-logger = logging.getLogger(__name__)
 METRICS_PER_CALL = 900
+CALL_EVERY = 10.0
+"""Seconds between two calls that write metrics, except with a checkpoint."""
+MOST_PATIENCE = 300.0
+"""Seconds between two attempts when MLflow has been away for long."""
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+KEPT = "unlogged.json"
 PARAMS_PER_CALL = 90
 
 
@@ -74,7 +77,7 @@ def require_tracking(home: Home) -> None:
         UserError: it does not.
     """
     _require_writable_sqlite(home.tracking_uri)
-    with answering(home.tracking_uri):
+    with answering(home.tracking_uri), impatient():
         MlflowClient(home.tracking_uri, home.tracking_uri).search_experiments(max_results=1)
 
 
@@ -129,17 +132,17 @@ def _require_writable_sqlite(tracking_uri: str) -> None:
 
 
 def log_rows(tracked: Tracked, rows: Sequence[Row]) -> None:
-    """Write metric rows; each row's "step" is the step of its metrics.
+    """Write metric rows; a row's "step" is the step of its metrics, "at" (if given) their unix time.
 
     Raises:
         UserError: the tracking server does not answer.
     """
-    now = int(time.time() * 1000)
+    now = time.time()
     metrics = [
-        Metric(name, value, now, int(row["step"]))
+        Metric(name, value, int(row.get("at", now) * 1000), int(row["step"]))
         for row in rows
         for name, value in row.items()
-        if name != "step"
+        if name not in ("step", "at")
     ]
     with answering(tracked.tracking_uri):
         for i in range(0, len(metrics), METRICS_PER_CALL):
@@ -172,66 +175,98 @@ def history(tracked: Tracked) -> list[Row]:
     return [rows[step] for step in sorted(rows) if "loss/total" in rows[step]]
 
 
-class MlflowReporter(UserCallback):
-    """Runs in Ray Train's controller, the one process that writes metrics.
+class RowLog:
+    """Writes rows to MLflow from one process, a few calls a minute, and never keeps training waiting long.
 
-    While the tracking server is away rows are kept and training goes on; they are written with the next
-    report that gets through.
+    What was not written yet is also in the file ``waiting`` of this machine, for the process that outlives
+    this one. While the tracking server is away it is tried ever more rarely, and rows that belong to a
+    checkpoint are kept with the run. A row has the time at which it came ("at"), by which MLflow knows what
+    it was given before.
     """
 
-    def __init__(self, tracked: Tracked) -> None:
-        self.tracked = tracked
-        self._waiting: list[Row] = []
+    def __init__(self, tracked: Tracked, run: Place, waiting: Path) -> None:
+        self.tracked, self.run, self.file = tracked, run, waiting
+        self.waiting: list[Row] = []
+        self.problem = ""
+        """What is wrong with MLflow; empty if it works."""
+        self._next = -math.inf
+        self._patience = CALL_EVERY
 
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        """Write the rows of the first worker, which are sums over all workers already."""
-        rows = [dict(row) for row in metrics[0]["rows"]]
-        rows[-1] |= {"progress/step": metrics[0]["step"], "progress/total": metrics[0]["total"]}
-        self._waiting += rows
+    def add(self, rows: Sequence[Row], now: bool) -> None:
+        """Take rows. They are written ``now`` (as they belong to a checkpoint), or with later ones."""
+        came = time.time()
+        self.waiting += [{"at": came, **row} for row in rows]
+        moment = time.monotonic()
+        if moment >= self._next or (now and not self.problem):
+            self._write(moment)
+        if self.problem and now:
+            keep_rows(self.run, self.waiting)
+        fresh = self.file.with_suffix(".new")
+        fresh.write_text(json.dumps(self.waiting))
+        fresh.replace(self.file)
+
+    def _write(self, moment: float) -> None:
         try:
-            log_rows(self.tracked, self._waiting)
-            self._waiting = []
+            with impatient():
+                log_rows(self.tracked, self.waiting)
         except UserError as error:
-            logger.warning("%d rows wait: %s", len(self._waiting), error.problem)
+            self.problem = error.problem
+            self._patience = min(2 * self._patience, MOST_PATIENCE)
+        else:
+            if self.problem:
+                forget_rows(self.run)
+            self.waiting, self.problem, self._patience = [], "", CALL_EVERY
+        self._next = moment + self._patience
+
+
+def log_rest(tracked: Tracked, run: Place, waiting: Path) -> int:
+    """Write what a ``RowLog`` that is no more left in its file; without MLflow, keep it with the run.
+
+    Returns how many rows had to be kept.
+    """
+    rows: list[Row] = json.loads(waiting.read_text()) if waiting.exists() else []
+    if not rows:
+        return 0
+    try:
+        with impatient():
+            log_rows(tracked, rows)
+    except UserError:
+        keep_rows(run, rows)
+        return len(rows)
+    forget_rows(run)
+    return 0
+
+
+def keep_rows(run: Place, rows: Sequence[Row]) -> None:
+    """Store rows beside the checkpoints of a run, for ``log_kept_rows``."""
+    run.write_bytes(KEPT, json.dumps(rows).encode())
+
+
+def forget_rows(run: Place) -> None:
+    """Remove kept rows."""
+    if run.exists(KEPT):
+        run.remove(KEPT)
+
+
+def log_kept_rows(tracked: Tracked, run: Place) -> None:
+    """Write rows that were kept because MLflow was away when the run was interrupted or ended.
+
+    Raises:
+        UserError: the tracking server does not answer.
+    """
+    if run.exists(KEPT):
+        log_rows(tracked, json.loads(run.read_bytes(KEPT)))
+        forget_rows(run)
 
 
 @contextmanager
-def progress_lines(tracked: Tracked, interval: float = 3.0) -> Iterator[None]:
-    """Print steps, rate, ETA and loss while the body runs, read back from MLflow."""
-    done = threading.Event()
-    thread = threading.Thread(target=_follow, args=(tracked, done, interval), daemon=True)
-    thread.start()
+def impatient() -> Iterator[None]:
+    """MLflow's client tries for minutes by itself, in silence, and training would wait for it."""
+    before = {name: os.environ.get(name) for name in IMPATIENT}
+    os.environ.update({name: value for name, value in IMPATIENT.items() if before[name] is None})
     try:
         yield
     finally:
-        done.set()
-        thread.join()
-
-
-def _follow(tracked: Tracked, done: threading.Event, interval: float) -> None:
-    """Print a line whenever the step has changed; what an interrupted process logged is no news."""
-    progress: Progress | None = None
-    shown = _latest(tracked).get("progress/step", -1.0)
-    finished = False
-    while not finished:
-        finished = done.wait(interval)
-        metrics = _latest(tracked)
-        step = metrics.get("progress/step", shown)
-        if step == shown or "progress/total" not in metrics:
-            continue
-        total = int(metrics["progress/total"])
-        progress = progress or Progress("training", total, "steps", interval=0.0, first=int(step))
-        told = f"loss {metrics.get('loss/total', float('nan')):.3f}"
-        if signs := signs_in(metrics):
-            told += f", signs of illness: {', '.join(signs)}"
-        progress.update(int(step), told)
-        shown = step
-
-
-def _latest(tracked: Tracked) -> dict[str, float]:
-    """The last value of every metric; empty if the server is busy, as the next look will tell."""
-    try:
-        with answering(tracked.tracking_uri):
-            return dict(tracked.client.get_run(tracked.run_id).data.metrics)
-    except UserError:
-        return {}
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]

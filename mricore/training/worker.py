@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray.train
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 from mricore.config.overrides import validated
 from mricore.config.schema import Recipe
@@ -20,11 +21,20 @@ from mricore.data.readers import window_reader
 from mricore.data.storage import Place
 from mricore.data.stream import PlannedSource
 from mricore.objective.communication import Alone, Communicator, ProcessGroup
-from mricore.training.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from mricore.training.best import Best
+from mricore.training.checkpoint import CheckpointInfo
 from mricore.training.host_memory import keep_freed_memory
 from mricore.training.initial import initial_state
-from mricore.training.loop import IllError, Loop, Report
+from mricore.training.loop import IllError, Loop
+from mricore.training.parallel import wrapped
+from mricore.training.resume import resumed
+from mricore.training.saving import Saver, run_storage
 from mricore.training.state import TrainState, restart
+from mricore.training.stored import Stored
+from mricore.training.validation import Validation
+
+REPORT_SECONDS = 2.0
+"""The controller takes one report when it looks, once a second (see ``launch``): more would pile up."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +43,12 @@ class WorkerJob:
 
     recipe: dict[str, Any]
     dataset: str
+    run: str
+    """Where the run's checkpoints are."""
+    found: Sequence[str] = ()
+    """Checkpoints, the newest first, that count while Ray Train knows of none."""
     ledger: str | None = None
-    """Folder in which each worker writes the ids that it trained on; for tests."""
+    """Folder in which each worker writes the ids that it trained on, to a file for each start; for tests."""
 
 
 def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
@@ -49,9 +63,39 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
         keep_freed_memory()
     dataset = Place(job.dataset)
     manifest = read_manifest(dataset)
+    communicator: Communicator = ProcessGroup() if workers > 1 else Alone()
     state = initial_state(recipe, device)
-    _loaded(ray.train.get_checkpoint(), state)
-    source = PlannedSource(
+    forward = wrapped(state, recipe, workers)  # before a checkpoint is loaded
+    communicator.time_gradients(forward)
+    storage = run_storage()
+    stored = Stored(storage.storage_filesystem, storage.experiment_fs_path)
+    resume = partial(resumed, stored, job.found, state, communicator)
+    resume()
+    loop = Loop(
+        state,
+        forward,
+        _source(recipe, dataset, manifest, rank, workers),
+        recipe,
+        communicator,
+        device,
+        observe=_ledger(job.ledger, rank),
+        restore=lambda state: _restore(resume, state, recipe),
+        judge=partial(Validation(recipe, dataset, manifest).of_state, state, rank, workers),
+        report_seconds=REPORT_SECONDS,
+    )
+    best = Best(Place(job.run), recipe.train.keep_best) if recipe.train.keep_best else None
+    saver = Saver(state, loop.total, partial(_info, loop, manifest), rank, best)
+    loop.may_save = saver.is_idle
+    try:
+        for report in loop.run():
+            saver.hand_over(report)
+    except IllError as error:
+        return {"ill_at": error.step, "sign": error.sign.says, "remedy": error.sign.remedy}
+    return {"step": state.step}
+
+
+def _source(recipe: Recipe, dataset: Place, manifest: Manifest, rank: int, workers: int) -> PlannedSource:
+    return PlannedSource(
         manifest,
         recipe.data,
         recipe.seed,
@@ -60,57 +104,16 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
         workers,
         window_reader(dataset, manifest, recipe.data),
     )
-    communicator: Communicator = ProcessGroup() if workers > 1 else Alone()
-    forward = (
-        DistributedDataParallel(state.student, broadcast_buffers=False) if workers > 1 else state.student
-    )
-    loop = Loop(
-        state,
-        forward,
-        source,
-        recipe,
-        communicator,
-        device,
-        observe=_ledger(job.ledger, rank),
-        restore=lambda state: _restore(state, recipe),
-    )
-    try:
-        for report in loop.run():
-            _report(report, loop, manifest, rank)
-    except IllError as error:
-        return {"ill_at": error.step, "sign": error.sign.says, "remedy": error.sign.remedy}
-    return {"step": state.step}
 
 
-def _loaded(checkpoint: ray.train.Checkpoint | None, state: TrainState) -> bool:
-    """Load a checkpoint, if there is one."""
-    if checkpoint is not None:
-        with checkpoint.as_directory() as folder:
-            load_checkpoint(Path(folder), state)
-    return checkpoint is not None
+def _info(loop: Loop, manifest: Manifest, step: int) -> CheckpointInfo:
+    return CheckpointInfo(step, loop.steps_per_epoch, manifest.digest, loop.recipe)
 
 
-def _restore(state: TrainState, recipe: Recipe) -> None:
-    """Back to the last checkpoint, or to the beginning where none was written yet.
-
-    ``get_checkpoint`` knows a new checkpoint on the worker that reported it alone; all must go to the same.
-    """
-    reported = ray.train.get_all_reported_checkpoints()
-    checkpoint = reported[-1].checkpoint if reported else ray.train.get_checkpoint()
-    if not _loaded(checkpoint, state):
+def _restore(resume: Callable[[], bool], state: TrainState, recipe: Recipe) -> None:
+    """Back to the last checkpoint, or to the beginning where none was written yet."""
+    if not resume():
         restart(state, initial_state(recipe, state.anchor[0].device))
-
-
-def _report(report: Report, loop: Loop, manifest: Manifest, rank: int) -> None:
-    """Hand the rows to the controller; all workers must call this equally often."""
-    metrics = {"rows": report.rows, "step": report.step, "total": loop.total}
-    if not (report.save and rank == 0):
-        ray.train.report(metrics)
-        return
-    info = CheckpointInfo(report.step, loop.steps_per_epoch, manifest.digest, loop.recipe)
-    with tempfile.TemporaryDirectory() as folder:
-        save_checkpoint(Path(folder), loop.state, info, report.rows)
-        ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
 def _ledger(folder: str | None, rank: int) -> Callable[[Batch], None] | None:
@@ -118,7 +121,7 @@ def _ledger(folder: str | None, rank: int) -> Callable[[Batch], None] | None:
         return None
     Path(folder).mkdir(parents=True, exist_ok=True)
     stream = tempfile.NamedTemporaryFile(  # noqa: SIM115 - open as long as the worker lives
-        "w", dir=folder, prefix=f"rank{rank}-", suffix=".tsv", delete=False, buffering=1
+        "w", dir=folder, prefix=f"{time.time():.3f}-rank{rank}-", suffix=".tsv", delete=False, buffering=1
     )
 
     def write(batch: Batch) -> None:

@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from mricore.config.schema import Recipe
-from mricore.data.batch import Batch, Slices
-from mricore.data.stream import image_of
+from mricore.data.batch import FULL_SCALE, Batch, Slices
 from mricore.imaging.intensity import normalize
 from mricore.records import SliceRecord
 from mricore.report.figures import with_mask
@@ -25,17 +24,23 @@ Pictures = list[tuple[str, NDArray[Any]]]
 
 def crop_pictures(recipe: Recipe, samples: Sequence[SliceRecord]) -> list[Pictures]:
     """Labelled pictures per slice: itself, its crops, and what of them is hidden; as training cuts them."""
-    images = [image_of(one, recipe.data.normalization) for one in samples]
+    scaled = [normalize(one, recipe.data.normalization) for one in samples]
+    images = [np.rint(values * FULL_SCALE).astype(np.uint16) for values in scaled]
     count = len(images)
     batch = Batch(0, 0, Slices(images, [one.slice_id for one in samples]), np.arange(count), count, (count,))
-    views = method_of(recipe).views(batch, rates_at(1, 1, recipe), torch.device("cpu"))
-    pictures = _of_dinov2(views, count) if isinstance(views, Views) else _of_mae(views, recipe.model.patch)
+    parts = method_of(recipe).views(batch, rates_at(1, 1, recipe), torch.device("cpu"))
+    pictures = [one for views in parts for one in _pictures(views, recipe.model.patch)]
     return [
         [("slice", normalize(one, "slice")), *shown] for one, shown in zip(samples, pictures, strict=True)
     ]
 
 
-def _of_dinov2(views: Views, count: int) -> list[Pictures]:
+def _pictures(views: Any, patch: int) -> list[Pictures]:
+    return _of_dinov2(views) if isinstance(views, Views) else _of_mae(views, patch)
+
+
+def _of_dinov2(views: Views) -> list[Pictures]:
+    count = len(views.globals) // 2
     globals_, masks = views.globals[:, 0].numpy(), views.masked.grid.numpy()
     shown: list[Pictures] = [[] for _ in range(count)]
     for place, (crop, mask) in enumerate(zip(globals_, masks, strict=True)):

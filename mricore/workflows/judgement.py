@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mricore.config.schema import Normalization, Recipe
+from mricore.config.schema import Recipe
 from mricore.data.manifest import Manifest, read_manifest
 from mricore.data.sample import sample_slices
 from mricore.data.storage import Place, place
+from mricore.evaluation.labelled import labelled
 from mricore.evaluation.pca import pca_pictures
-from mricore.evaluation.protocol import LabelledSlices, Score, embed_slices, judge
+from mricore.evaluation.protocol import Score, embed_slices, judge
 from mricore.imaging.intensity import normalize
 from mricore.model.embedder import Embedder
 from mricore.records import SliceRecord
@@ -23,7 +24,6 @@ from mricore.training.initial import initial_network
 
 SAMPLE = 400
 PICTURES = 8
-TASKS = ("location", "sequence", "plane", "vendor")
 FOREGROUND = 0.08
 """A patch brighter than this on average belongs to the body."""
 
@@ -65,15 +65,6 @@ def judge_model(uri: str, dataset: str, limit: int, seed: int) -> list[str]:
     encoder = load(uri)
     slices = labelled(sample_slices(source, read_manifest(source), limit, seed), encoder.normalization)
     return [str(score) for score in judge(slices, embed_slices(encoder, slices.images), None, seed)]
-
-
-def labelled(samples: list[SliceRecord], mode: Normalization) -> LabelledSlices:
-    """Slices with the categories that curation found."""
-    return LabelledSlices(
-        images=[normalize(record, mode) for record in samples],
-        patients=np.array([record.patient_id for record in samples]),
-        categories={task: np.array([getattr(record, task) for record in samples]) for task in TASKS},
-    )
 
 
 def _features(

@@ -9,7 +9,7 @@ from mricore.revision import code_revision
 from mricore.training import launch
 from mricore.training.launch import RunRecord
 from mricore.training.place import Home
-from mricore.training.telemetry import Tracked, log_text, reopen_run, start_run
+from mricore.training.telemetry import Tracked, log_kept_rows, log_text, reopen_run, start_run
 from mricore.workflows.summary import flat
 
 
@@ -28,6 +28,7 @@ def open_run(
         attempt, record = attempt + 1, None
     if record:
         tracked = reopen_run(where, record.mlflow_run_id, not record.finished)
+        log_kept_rows(tracked, Place(runs.joined(record.name)))
         if not record.finished:
             print(f"continuing the interrupted run {record.name}")
         return record, tracked

@@ -55,6 +55,8 @@ def test_larger_encoders_differ_from_the_base_in_size_alone():
         (paper_literal, ["model.window=7"], "model.kind=plain"),
         (tiny, ["objective.center_momentum=0.5"], "objective.centering=sinkhorn"),
         (tiny, ["initial.weights=x.pth"], "initial.layout=none"),
+        (tiny, ["train.workers=1", "train.parallel=fsdp"], "train.workers=1"),
+        (tiny, ["train.keep_best=2"], "train.validate_steps=0"),
         (
             tiny,
             ["augment.foreground_candidates=1", "augment.foreground_share=0.5"],

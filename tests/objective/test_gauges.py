@@ -7,14 +7,12 @@ import pytest
 import reference
 import torch
 
-from mricore.model.network import Projections
 from mricore.objective.communication import Alone
 from mricore.objective.gauges import effective_rank, gauges, token_gauges
 
 
 def measured(tokens, logits):
-    views = Projections(logits, logits[:0], None, tokens)
-    return plain(gauges(views, views, None, 0.1, (len(tokens) // 2,), Alone()))
+    return plain(gauges(logits, tokens, logits, None, 0.1, (len(tokens) // 2,), Alone()))
 
 
 def plain(found):
@@ -45,10 +43,7 @@ def test_gauges_tell_health_from_collapse():
 def test_gauges_of_answers_equal_plain_formulas():
     rng = np.random.default_rng(0)
     student, teacher = rng.normal(size=(2, 16, 7))
-    views = [
-        Projections(torch.from_numpy(x), torch.zeros(0, 7), None, torch.randn(16, 4))
-        for x in (student, teacher)
-    ]
+    views = torch.from_numpy(student), torch.randn(16, 4), torch.from_numpy(teacher)
     center = rng.normal(size=7)
     found = plain(gauges(*views, torch.from_numpy(center), 0.5, (8,), Alone()))
     answers = [reference.softmax((row - center) / 0.5) for row in teacher]
@@ -81,8 +76,7 @@ def test_the_nearest_token_is_one_of_another_slice():
 
 def test_a_few_slices_have_no_spectrum_and_no_mean_answer():
     """Otherwise one slice per worker would look like a collapse."""
-    views = Projections(torch.zeros(6, 5), torch.zeros(0, 5), None, torch.ones(6, 4))
-    found = gauges(views, views, None, 0.1, (3,), Alone())
+    found = gauges(torch.zeros(6, 5), torch.ones(6, 4), torch.zeros(6, 5), None, 0.1, (3,), Alone())
     assert not {"rank", "nearest_distance", "information"} & found.keys()
     assert token_gauges([torch.ones(7, 4)], (7,), Alone()) == {}
 

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import reference
 import torch
+from whole_step import targets_and_losses
 
 from mricore.config.schema import Objective
 from mricore.model.masked import masked_patches
 from mricore.model.network import Projections
 from mricore.objective.communication import Alone
 from mricore.objective.dino import dino_shares
-from mricore.objective.dinov2 import Centers, dinov2_losses
+from mricore.objective.dinov2 import Centers
 from mricore.objective.ibot import ibot_share
 from mricore.objective.koleo import koleo_share
 from mricore.objective.targets import centered_targets, plain_targets, updated_center
@@ -59,7 +60,7 @@ def test_ibot_equals_the_reference(rng):
 def test_koleo_equals_the_reference_also_with_duplicates(rng):
     tokens = rng.normal(size=(8, 16))
     tokens[5] = tokens[2]
-    got = koleo_share(tensor(tokens), [8], Alone())
+    got = koleo_share(tensor(tokens), [8], 8, Alone())
     assert float(got) == pytest.approx(reference.koleo(tokens), rel=1e-5)
 
 
@@ -112,7 +113,7 @@ def with_a_duplicate():
 @pytest.mark.numerics
 def test_koleo_equals_the_published_form_where_nothing_is_a_duplicate():
     tokens = with_a_duplicate()[:5]
-    torch.testing.assert_close(koleo_share(tokens, [5], Alone()), koleo_as_published(tokens))
+    torch.testing.assert_close(koleo_share(tokens, [5], 5, Alone()), koleo_as_published(tokens))
 
 
 @pytest.mark.numerics
@@ -122,7 +123,7 @@ def test_a_duplicated_pair_is_finite_in_every_precision_and_pushes_nothing_apart
     assert float(koleo_as_published(with_a_duplicate())) == pytest.approx(3.5, abs=0.1)
     assert koleo_as_published(with_a_duplicate().half()) == torch.inf
     tokens = with_a_duplicate().to(dtype).requires_grad_()
-    loss = koleo_share(tokens, [8], Alone())
+    loss = koleo_share(tokens, [8], 8, Alone())
     loss.backward()
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(reference.koleo(tokens.detach().double().numpy()), rel=1e-5)
@@ -133,7 +134,7 @@ def test_a_duplicated_pair_is_finite_in_every_precision_and_pushes_nothing_apart
 @pytest.mark.parametrize("count", [1, 2, 8])
 def test_koleo_of_equal_or_single_tokens_is_finite_with_a_finite_gradient(count):
     tokens = torch.ones(count, 4, requires_grad=True)
-    loss = koleo_share(tokens, [count], Alone())
+    loss = koleo_share(tokens, [count], count, Alone())
     loss.backward()
     assert loss.item() == 0
     assert torch.isfinite(tokens.grad).all()
@@ -159,7 +160,7 @@ def test_the_total_is_the_weighted_sum_and_has_a_gradient(rng, centering, locals
     student = projections(rng, int(masks.sum()), requires_grad=True, locals_=locals_)
     teacher = projections(rng, int(masks.sum()))
     centers = Centers(torch.zeros(K), torch.zeros(K))
-    losses, following = dinov2_losses(student, teacher, masked, centers, settings, 0.05, [B], Alone())
+    losses, following = targets_and_losses(student, teacher, masked, centers, settings, 0.05, [B], Alone())
     expected = 0.7 * (losses.dino_global + losses.dino_local) + 0.5 * losses.ibot + 0.3 * losses.koleo
     torch.testing.assert_close(losses.total, expected)
     assert (losses.ibot > 0) == any_mask
@@ -190,7 +191,7 @@ def test_a_worker_without_slices_has_no_share_and_no_gradient(centering):
 
     student, masked = nothing(), masked_patches(np.zeros((0, 2, 2), bool), CPU)
     centers, settings = Centers(torch.zeros(K), torch.zeros(K)), Objective(centering=centering)
-    losses, following = dinov2_losses(
+    losses, following = targets_and_losses(
         student, nothing(), masked, centers, settings, 0.05, (B, 0), SecondOfTwo()
     )
     losses.total.backward()
@@ -205,7 +206,7 @@ def test_losses_are_the_same_under_autocast(rng):
     found = []
     for enabled in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled):
-            losses, _ = dinov2_losses(student, teacher, masked, centers, Objective(), 0.05, [B], Alone())
+            losses, _ = targets_and_losses(student, teacher, masked, centers, Objective(), 0.05, [B], Alone())
         found.append(torch.stack([losses.total, losses.koleo, losses.ibot]))
     assert torch.equal(*found)
 
@@ -230,7 +231,7 @@ def test_on_cuda_nothing_waits_and_tf32_changes_nothing(rng, centering, monkeypa
         if device.type == "cuda":
             torch.cuda.synchronize()
             torch.cuda.set_sync_debug_mode("error")
-        losses, _ = dinov2_losses(*inputs, centers, settings, 0.05, [B], Alone())
+        losses, _ = targets_and_losses(*inputs, centers, settings, 0.05, [B], Alone())
         losses.total.backward()
         if device.type == "cuda":
             torch.cuda.set_sync_debug_mode("default")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mricore.objective.norms import drift, update_norm
+from mricore.objective.norms import drift, norms, update_norm
 
 
 def test_they_are_relative_distances_over_all_tensors_together():
@@ -20,3 +20,8 @@ def test_parameters_may_be_given_as_they_are():
     initial = [parameter.detach().clone() for parameter in layer.parameters()]
     found = drift(initial, list(layer.parameters()))
     assert (float(found), found.requires_grad) == (0, False)
+
+
+def test_each_group_has_its_own_norm():
+    groups = [[torch.tensor([3.0]), torch.tensor([[4.0]])], [torch.full((4,), 2.0, dtype=torch.float32)]]
+    assert norms(groups).tolist() == pytest.approx([5, 4])

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import reference
 import torch
+from whole_step import targets_and_losses
 
 from mricore.config.schema import Objective
 from mricore.model.masked import masked_patches
 from mricore.model.network import Projections
 from mricore.objective.communication import Alone
-from mricore.objective.dinov2 import Centers, dinov2_losses
+from mricore.objective.dinov2 import Centers
 from mricore.objective.ema import update_teacher
 
 B, K, LOCALS = 4, 7, 3
@@ -37,7 +38,7 @@ def test_every_term_has_its_own_targets_temperature_and_centre(centering):
     centers = Centers(drawn(rng, K), drawn(rng, K))
     settings = Objective(centering=centering, student_temperature=STUDENT, center_momentum=0.8)
     masked = masked_patches(masks, torch.device("cpu"))
-    got, following = dinov2_losses(student, teacher, masked, centers, settings, TEACHER, [B], Alone())
+    got, following = targets_and_losses(student, teacher, masked, centers, settings, TEACHER, [B], Alone())
 
     def targets(logits, center):
         if centering == "sinkhorn":

@@ -106,7 +106,7 @@ def test_losses_and_weights_of_three_steps_equal_the_plain_formulation(variant, 
         kept = kept_of_crops(rng, recipe)
         drop = tuple(one if one is None else kept_of(one, np.arange(one.shape[2]), CPU) for one in kept)
         views = Views(globals_, locals_, masked_patches(masks, CPU), drop)
-        found = train_step(state, method, state.student, views, (SLICES,), rates, recipe, Alone())
+        found = train_step(state, method, state.student, [views], (SLICES,), rates, recipe, Alone())
         plainly = [one if one is None else torch.from_numpy(one) for one in kept]
         expected = plain.step(globals_, locals_, torch.from_numpy(masks), rates, plainly)
         for name, loss in expected.items():

@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from whole_step import targets_and_losses
 
 from mricore.augment.masks import draw_kept_patches, draw_masks
 from mricore.config.schema import Augment, Head, Mae, Model, Objective
@@ -12,7 +13,7 @@ from mricore.model.mae_network import build_mae_network
 from mricore.model.masked import masked_patches
 from mricore.model.network import build_network
 from mricore.objective.communication import Alone, ProcessGroup
-from mricore.objective.dinov2 import Centers, dinov2_losses
+from mricore.objective.dinov2 import Centers
 from mricore.objective.mae import mae_share
 
 MODEL = Model(dim=16, depth=2, heads=2, patch=4, window=14, global_blocks=(1,), native_grid=4, neck_dim=4)
@@ -34,7 +35,7 @@ def dinov2_step(rows, counts, centering, communicator):
         target = teacher(globals_[:, rows].flatten(0, 1), own, None, False)
     student = network(globals_[:, rows].flatten(0, 1), own, locals_[:, rows].flatten(0, 1), True)
     centers = Centers(torch.zeros(12), torch.zeros(12))
-    losses, following = dinov2_losses(
+    losses, following = targets_and_losses(
         student, target, own, centers, Objective(centering=centering), 0.06, counts, communicator
     )
     losses.total.backward()

@@ -96,6 +96,20 @@ def test_shares_of_a_step_are_means_over_the_rows_that_tell():
     assert step_bars([]) == []
 
 
+def test_time_between_workers_is_part_of_other_times_and_what_is_rare_weighs_little():
+    history = [
+        {"step": 1, "time/step_s": 1.0, "time/communication_s": 0.5},
+        {"step": 2, "time/step_s": 0.5, "time/validation_s": 0.5, "time/communication_s": 0.3},
+    ]
+    bars = step_bars(history)
+    assert [(bar.name, bar.value, bar.share) for bar in bars] == [
+        ("forward, backward, update", "0.750 s", "75%"),
+        ("judging the encoder", "0.250 s", "25%"),
+        ("of all this, between workers", "0.400 s", "40%"),
+    ]
+    assert bars[-1].length == pytest.approx(53.3)
+
+
 def test_a_score_tells_its_difference_with_sign_and_its_reason():
     loss = Difference(Interval(-0.1, -0.2, 0.05), 0.0004)
     score = Score("plane", 1200, 30, 3, 0.4, Interval(0.6, 0.5, 0.7), Interval(0.5, 0.4, 0.6), loss, "a note")

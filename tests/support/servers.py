@@ -71,48 +71,66 @@ def running(
         wait_for(url, process, log)
         yield
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-@contextmanager
-def s3_server(folder: Path) -> Iterator[dict[str, str]]:
-    """A SeaweedFS S3 server; yields the environment for its clients."""
-    folder.mkdir(parents=True, exist_ok=True)
-    identity = {
-        "name": "test",
-        "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
-        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-    }
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    (folder / "store").mkdir()
-    master, volume, filer, s3 = free_ports(4)
-    command = [
-        str(BIN / "weed"),
-        "server",
-        "-s3",
-        "-ip=127.0.0.1",
-        "-ip.bind=127.0.0.1",
-        f"-dir={folder / 'store'}",
-        "-master.telemetry=false",
-        f"-master.port={master}",
-        f"-volume.port={volume}",
-        f"-filer.port={filer}",
-        f"-s3.port={s3}",
-        "-s3.port.iceberg=0",
-        "-master.volumeSizeLimitMB=64",
-        "-volume.max=0",
-        f"-s3.config={folder / 's3.json'}",
-    ]
-    url = f"http://127.0.0.1:{s3}"
-    with running(command, url, folder / "server.log", {"GOMEMLIMIT": "300MiB"}):
-        yield {
-            "AWS_ENDPOINT_URL": url,
+class S3Server:
+    """A SeaweedFS S3 server that can be started again, with what it stored, at the same address."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._store = folder / "store"
+        self._store.mkdir(parents=True)
+        identity = {
+            "name": "test",
+            "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        self._ports = free_ports(4)
+        self._url = f"http://127.0.0.1:{self._ports[-1]}"
+        self.environment = {
+            "AWS_ENDPOINT_URL": self._url,
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
             "AWS_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Up inside, killed after."""
+        master, volume, filer, s3 = self._ports
+        command = [
+            str(BIN / "weed"),
+            "server",
+            "-s3",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            f"-dir={self._store}",
+            "-master.telemetry=false",
+            f"-master.port={master}",
+            f"-volume.port={volume}",
+            f"-filer.port={filer}",
+            f"-s3.port={s3}",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            "-master.volumeSizeLimitMB=64",
+            "-volume.max=0",
+            f"-s3.config={self._folder / 's3.json'}",
+        ]
+        with running(command, self._url, self._folder / "server.log", {"GOMEMLIMIT": "300MiB"}):
+            yield
+
+
+@contextmanager
+def s3_server(folder: Path) -> Iterator[dict[str, str]]:
+    """A SeaweedFS S3 server; yields the environment for its clients."""
+    server = S3Server(folder)
+    with server.running():
+        yield server.environment
 
 
 @contextmanager

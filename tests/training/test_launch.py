@@ -1,4 +1,4 @@
-"""How runs are named and remembered, and what the controller does while the tracking server is away."""
+"""How runs are named and remembered, and what a new process makes up for."""
 
 import json
 
@@ -11,7 +11,6 @@ from mricore.errors import UserError
 from mricore.training import launch, telemetry
 from mricore.training.launch import RunRecord
 from mricore.training.place import Home
-from mricore.training.telemetry import MlflowReporter, Tracked
 
 
 def test_a_run_is_named_by_what_is_learned_and_not_by_where(tmp_path):
@@ -52,22 +51,3 @@ def test_what_a_killed_controller_did_not_log_is_logged_by_the_next_process(tmp_
         launch._log_missing(tracked, run)
     logged = tracked.client.get_metric_history(tracked.run_id, "loss/total")
     assert sorted((metric.step, metric.value) for metric in logged) == [(1, 0.5), (2, 1.0), (3, 1.5)]
-
-
-def test_rows_wait_while_the_tracking_server_is_away(monkeypatch):
-    written, away = [], [True]
-
-    def log_rows(_, rows):
-        if away[0]:
-            raise UserError("no answer", "wait")
-        written.extend(rows)
-
-    monkeypatch.setattr(telemetry, "log_rows", log_rows)
-    reporter = MlflowReporter(Tracked("http://nowhere", "0", "run"))
-    for step in (1, 2):
-        reporter.after_report(None, [{"rows": [{"step": step}], "step": step, "total": 3}], None)
-    assert written == []
-    away[0] = False
-    reporter.after_report(None, [{"rows": [{"step": 3}], "step": 3, "total": 3}], None)
-    assert [row["step"] for row in written] == [1, 2, 3]
-    assert written[-1]["progress/total"] == 3

@@ -34,7 +34,7 @@ def step(recipe, state, **changes):
         state,
         method_of(recipe),
         state.student,
-        views(),
+        [views()],
         (4,),
         rates(**changes),
         recipe,
@@ -123,7 +123,7 @@ def slices(count=1):
 def test_views_depend_on_epoch_step_and_seed(changed, settings):
     def made(epoch=0, step=0, seed=0):
         recipe = small_recipe(f"seed={seed}", *settings)
-        seen = method_of(recipe).views(batch_of(slices(), epoch, step), rates_at(0, 10, recipe), CPU)
+        (seen,) = method_of(recipe).views(batch_of(slices(), epoch, step), rates_at(0, 10, recipe), CPU)
         return seen.crops if settings else seen.globals
 
     assert torch.equal(made(), made())
@@ -134,9 +134,9 @@ def test_views_of_a_slice_do_not_depend_on_who_else_is_in_the_worker_s_part():
     recipe = small_recipe("model.drop_path=0.3", "augment.noise_probability=1")
     method, at = method_of(recipe), rates_at(0, 10, recipe)
     images = slices(6)
-    whole = method.views(batch_of(images), at, CPU)
+    (whole,) = method.views(batch_of(images), at, CPU)
     own = np.array([1, 4])
-    part = method.views(batch_of([images[i] for i in own], positions=own, size=6), at, CPU)
+    (part,) = method.views(batch_of([images[i] for i in own], positions=own, size=6), at, CPU)
     places = np.concatenate([own, own + 6])
     torch.testing.assert_close(part.globals, whole.globals[places], atol=1e-5, rtol=0)
     torch.testing.assert_close(part.locals, whole.locals[np.concatenate([own, own + 6])], atol=1e-5, rtol=0)
@@ -154,5 +154,5 @@ def test_an_image_of_16_bits_fills_the_range_and_what_is_padded_is_never_seen():
         "augment.noise_probability=0", "augment.jitter_probability=0", "augment.bias_probability=0"
     )
     white = [np.full(shape, 65535, np.uint16) for shape in ((30, 60), (50, 20))]
-    seen = method_of(recipe).views(batch_of(white), rates_at(0, 10, recipe), CPU)
+    (seen,) = method_of(recipe).views(batch_of(white), rates_at(0, 10, recipe), CPU)
     torch.testing.assert_close(seen.globals, torch.ones_like(seen.globals))

@@ -6,6 +6,7 @@ from records import small_dataset
 from small import small_recipe
 
 from mricore.data.storage import place
+from mricore.evaluation.labelled import TASKS
 from mricore.model.embedder import Embedder
 from mricore.training.checkpoint import CheckpointInfo, read_shipped, save_checkpoint
 from mricore.training.initial import initial_network, initial_state
@@ -35,5 +36,5 @@ def test_the_teacher_is_compared_with_the_beginning(tmp_path, monkeypatch):
 
     np.testing.assert_allclose(after, embedded(state.teacher), atol=1e-5)
     np.testing.assert_allclose(before, embedded(initial_network(recipe)[0]), atol=1e-5)
-    for task in judgement.TASKS:
+    for task in TASKS:
         assert slices.categories[task].tolist() == [getattr(one, task) for one in made.samples]

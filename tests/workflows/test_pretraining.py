@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 from jobs_apart import ROOT, all_files, environment, objects, output_of, upload
 from planted import PLANTED, plant_identifiers, planted_in
-from servers import BIN, free_ports, mlflow_server, running, s3_server
+from servers import BIN, S3Server, free_ports, mlflow_server, running, s3_server
 from small import FEW_REPORTS
 from small_data import small_collection
+from training_faults import checkpoints, truncate, wait_until
 
 import mricore
 
@@ -122,6 +123,76 @@ def test_a_killed_job_goes_on_with_another_number_of_workers(uninterrupted):
         assert len(found) == 1 or step > saved
 
 
+@pytest.mark.faults
+@pytest.mark.slow
+def test_ctrl_c_then_a_damaged_shard_then_a_truncated_checkpoint(uninterrupted):
+    """Each ends with its own code and line, and the same command continues as if nothing had happened."""
+    folder, expected = uninterrupted
+    command, settings, work = prepared(folder, "interrupted")
+    with started(command, work, settings) as process:
+        (run,) = wait_until(lambda: list(work.glob("outputs/runs/*")))
+        wait_until(lambda: len(checkpoints(run)) > 1)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(60) == 130
+    said = (work / "job.log").read_text()
+    assert said.endswith("interrupted; the same command continues\n")
+    assert "Traceback" not in said
+
+    shards = {path: path.read_bytes() for path in work.glob("outputs/datasets/*/shards/*.parquet")}
+    for path, content in shards.items():
+        path.write_bytes(
+            bytes(byte ^ 1 for byte in content[: len(content) // 2]) + content[len(content) // 2 :]
+        )
+    refused = subprocess.run(
+        command, cwd=work, env=settings, capture_output=True, text=True, check=False, timeout=240
+    )
+    assert refused.returncode == 2
+    problem, _ = refused.stderr.splitlines()[-2:]
+    assert problem.startswith("error: ")
+    assert "shards/" in problem
+    assert "Traceback" not in refused.stderr
+    for path, content in shards.items():
+        path.write_bytes(content)
+
+    before, newest = checkpoints(run)[-2:]
+    truncate(newest)
+    said = output_of(command, work, settings).decode()
+    assert f"checkpoint {newest.name} is damaged: the run goes on from {before.name}" in said
+    values = logged_losses(work)
+    assert {step: set(found) for step, found in values.items()} == {
+        step: set(found) for step, found in expected.items()
+    }
+
+
+@pytest.mark.faults
+@pytest.mark.servers
+@pytest.mark.slow
+def test_a_storage_server_that_is_away_for_20_seconds_is_waited_for(uninterrupted, short_folder, monkeypatch):
+    """Dataset and checkpoints are in its bucket; no worker is started again."""
+    folder, expected = uninterrupted
+    command, settings, work = prepared(folder, "outage")
+    server = S3Server(short_folder / "s3")
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    with server.running():
+        boto3.client("s3").create_bucket(Bucket="mri")
+        process = subprocess.Popen(
+            [*command, "--out", "s3://mri/out"],
+            cwd=work,
+            env={**settings, **server.environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        wait_until(lambda: any(name.endswith("snapshot.json") for name in names_in("mri")))
+    time.sleep(20)
+    with server.running():
+        said = process.communicate(timeout=240)[0].decode()
+    assert process.returncode == 0, said[-3000:]
+    assert "failed" not in said
+    values = logged_losses(work)
+    assert values == {step: list(found) for step, found in expected.items()}
+
+
 @pytest.mark.servers
 @pytest.mark.slow
 def test_without_arguments_phantoms_become_a_champion_that_plain_calls_load(short_folder):
@@ -134,7 +205,9 @@ def test_without_arguments_phantoms_become_a_champion_that_plain_calls_load(shor
         r"indexing: [\d,]+/[\d,]+ files, [\d,.]+/s, (ETA|in) ",
         r"reading: [\d,]+/[\d,]+ images",
         r"writing: [\d,]+/[\d,]+ shards",
-        r"training: [\d,]+/[\d,]+ steps, [\d,.]+/s, ETA .*, loss [\d.]+",
+        r"training: starting 2 workers: processes, weights, first batches",
+        r"training: step [\d,]+/[\d,]+, epoch 1/1, loss [\d.]+, [\d,.]+ slices/s, \d+% of the time waiting "
+        r"for data, (ETA|done)",
         r"dataset manifest: .*manifest\.json",
         r"MLflow run: ",
         r"MLflow UI: +\.venv/bin/mlflow ui --backend-store-uri sqlite:",
@@ -173,31 +246,42 @@ print(numpy.array_equal(encoder(images), model.predict(images)), encoder(images)
     assert json.loads(Path(stored).read_text())["model"]["dim"] == 24
 
 
+def names_in(bucket):
+    pages = boto3.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+
+
 def prepared(folder, name):
     """The command of a job on the folder's collection, its environment, and a working folder for it."""
     (folder / name).mkdir()
     return job("--data", str(folder / "dicom"), *SETTINGS, *LONGER), environment(folder), folder / name
 
 
+@contextlib.contextmanager
+def started(command, work, settings):
+    """A job in its own process group, which writes to ``job.log``; what it leaves behind is killed."""
+    with (work / "job.log").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=work, env=settings, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
 def kill_after_checkpoint(command, work, settings):
     """Start the job, wait for a checkpoint, kill the driver, and then whatever it leaves behind."""
-    log = (work / "killed.log").open("w")
-    process = subprocess.Popen(
-        command, cwd=work, env=settings, stdout=log, stderr=log, start_new_session=True
-    )
-    try:
+    with started(command, work, settings) as process:
         end = time.monotonic() + 120
         while not saved_steps(work):
-            assert process.poll() is None, (work / "killed.log").read_text()[-2000:]
+            assert process.poll() is None, (work / "job.log").read_text()[-2000:]
             assert time.monotonic() < end
             time.sleep(0.1)
         process.send_signal(signal.SIGKILL)
         process.wait()
         time.sleep(2)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        log.close()
     return saved_steps(work)
 
 

@@ -1,0 +1,57 @@
+"""The checkpoints that were judged best, kept beside the last ones, which Ray Train keeps."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pyarrow import fs
+
+from mricore.data.storage import Place
+from mricore.training.stored import PREFIX
+
+SCORE = "validation/mean"
+LIST = "best.json"
+BEST = "best_"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A folder of the run and its score."""
+
+    name: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Best:
+    """At most ``count`` copies of checkpoints; the list of them is written when they are whole."""
+
+    run: Place
+    count: int
+
+    def kept(self) -> list[Kept]:
+        """The best first; of equal ones the earlier."""
+        if not self.run.exists(LIST):
+            return []
+        return [Kept(**entry) for entry in json.loads(self.run.read_bytes(LIST))]
+
+    def offer(self, files: Path, name: str, score: float) -> None:
+        """Keep a copy of a checkpoint that is among the best, and remove the one that no longer is."""
+        new = Kept(name.replace(PREFIX, BEST), score)
+        after = sorted([*self.kept(), new], key=lambda one: -one.score)[: self.count]
+        if new not in after:
+            return
+        system, path = self.run.arrow(new.name)
+        system.create_dir(path)
+        fs.copy_files(str(files), path, destination_filesystem=system, use_threads=False)
+        self.run.write_bytes(LIST, json.dumps([asdict(one) for one in after], indent=1).encode())
+        for folder in self._folders():
+            if folder.base_name not in {one.name for one in after}:  # no longer the best, or left by a kill
+                system.delete_dir(folder.path)
+
+    def _folders(self) -> list[fs.FileInfo]:
+        system, path = self.run.arrow("")
+        found = system.get_file_info(fs.FileSelector(path))
+        return [one for one in found if one.type == fs.FileType.Directory and one.base_name.startswith(BEST)]
