@@ -12,6 +12,10 @@ from jobs.pretrain import main as pretrain_main
 from mricore.workflows.entry import run
 
 ROOT = Path(__file__).parents[2]
+JOBS = (
+    *("jobs/curate.py", "jobs/plan.py", "jobs/pretrain.py", "jobs/export.py"),
+    *("eval/knn.py", "tune/ablate.py"),
+)
 
 
 @pytest.mark.parametrize(
@@ -46,9 +50,7 @@ def test_a_users_mistake_is_one_clear_line_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "job", ["jobs/curate.py", "jobs/pretrain.py", "jobs/export.py", "eval/knn.py", "tune/ablate.py"]
-)
+@pytest.mark.parametrize("job", JOBS)
 def test_help_explains_each_job(job):
     result = subprocess.run(
         [sys.executable, job, "--help"], cwd=ROOT, capture_output=True, text=True, check=True

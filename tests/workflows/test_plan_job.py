@@ -85,13 +85,6 @@ def test_a_users_mistake_is_one_clear_line_and_exit_code_2(tmp_path, monkeypatch
     assert told in error
 
 
-def test_help_tells_what_it_does():
-    done = subprocess.run(
-        [sys.executable, "jobs/plan.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert "usage: jobs/plan.py" in done.stdout
-
-
 @pytest.mark.parametrize(
     ("size", "written"), [(0, "0 B"), (999, "999 B"), (999.9, "1 kB"), (1.5e9, "1.5 GB"), (3e18, "3e+03 PB")]
 )
