@@ -55,5 +55,9 @@ def test_two_workers_then_one_then_two_feed_every_slice_once(short_folder):
     logged = dict(ast.literal_eval(result.stdout.splitlines()[-1]))
     assert logged.keys() == alone.keys()
     worst = max(abs(logged[step] / alone[step] - 1) for step in alone)
-    print("W", workers, [max(abs(logged[s] / alone[s] - 1) for s in range(a, a + 50)) for a in range(1, 300, 50)])
+    print(
+        "W",
+        workers,
+        [max(abs(logged[s] / alone[s] - 1) for s in range(a, a + 50)) for a in range(1, 300, 50)],
+    )
     assert worst < 1e-3

@@ -1,8 +1,6 @@
 """The job that foretells a run: what it prints and refuses, and how near it comes to a real run."""
 
 import json
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
