@@ -14,9 +14,8 @@ import io
 import json
 import os
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
@@ -90,29 +89,13 @@ def webdataset(settings: dict[str, Any]) -> Iterable[Tensor]:
     return wds.WebLoader(samples, **loader_options(settings))
 
 
-class Mosaic:
-    """MosaicML Streaming in its random order. A bucket's shards are fetched anew each time."""
+def mosaic(settings: dict[str, Any]) -> Iterable[Tensor]:
+    """MosaicML Streaming in its random order, from a folder, in which it unpacks what is packed."""
+    from streaming import StreamingDataset
 
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self.settings = settings
-        self.is_remote = settings["place"].startswith("s3://")
-        self._loader = None if self.is_remote else self._opened(settings["place"], None)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        if self._loader is not None:
-            yield from self._loader
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            yield from self._opened(folder, self.settings["place"])
-
-    def _opened(self, local: str, remote: str | None) -> DataLoader:
-        from streaming import StreamingDataset
-        from streaming.base.util import clean_stale_shared_memory
-
-        clean_stale_shared_memory()
-        options = loader_options(self.settings)
-        dataset = StreamingDataset(local=local, remote=remote, shuffle=True, batch_size=options["batch_size"])
-        return DataLoader(dataset, **options, collate_fn=mosaic_batch)
+    options = loader_options(settings)
+    dataset = StreamingDataset(local=settings["place"], shuffle=True, batch_size=options["batch_size"])
+    return DataLoader(dataset, **options, collate_fn=mosaic_batch)
 
 
 def mosaic_batch(samples: list[dict[str, Any]]) -> Tensor:
@@ -151,7 +134,7 @@ def write_mosaic(settings: dict[str, Any]) -> None:
 READERS: dict[str, Callable[[dict[str, Any]], Iterable[Tensor]]] = {
     "png": png_files,
     "webdataset": webdataset,
-    "mosaic": Mosaic,
+    "mosaic": mosaic,
 }
 
 

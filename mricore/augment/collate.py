@@ -33,11 +33,8 @@ def pad_slices(
     crops never reach into it. The host does not wait for the copy to a CUDA device.
     """
     sizes = np.array([image.shape for image in slices])
-    dtype = torch.from_numpy(slices[0][:0].copy()).dtype
     rows, columns = sizes.max(0).tolist()
-    shape = len(slices), 1, rows, uncrowded(columns)
-    images = torch.zeros(shape, dtype=dtype, pin_memory=device.type == "cuda")
-    # numpy copies, as torch warns of arrays that may only be read
-    for target, image in zip(images.numpy(), slices, strict=True):
+    images = np.zeros((len(slices), 1, rows, uncrowded(columns)), slices[0].dtype)
+    for target, image in zip(images, slices, strict=True):
         target[0, : image.shape[0], : image.shape[1]] = image
     return to_device(images, device), sizes

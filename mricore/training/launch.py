@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
@@ -167,9 +167,9 @@ def train(
             result = _trainer(recipe, job, runs, name, [watch, EndsAtOnce()]).fit()
         except TrainingFailedError as error:
             raise cause_of(error) from error
-    last = _outcome(result)
+    last = _outcome(result, run, found)
     best = Best(run, recipe.train.keep_best).kept() if recipe.train.keep_best else []
-    return Checkpoint(run.arrow(best[0].name)[1], last.filesystem) if best else last
+    return _checkpoint(run, best[0].name) if best else last
 
 
 def _trainer(
@@ -230,7 +230,8 @@ def _log_missing(tracked: Tracked, run: Place) -> None:
         log_rows(tracked, [row for row in rows if row["step"] not in known])
 
 
-def _outcome(result: Any) -> Checkpoint:
+def _outcome(result: Any, run: Place, found: Sequence[str]) -> Checkpoint:
+    """The last checkpoint; of a run that was at its end Ray Train may not know it (see ``Stored.mended``)."""
     returned = result.return_value or {}
     if "ill_at" in returned:
         raise UserError(
@@ -238,12 +239,16 @@ def _outcome(result: Any) -> Checkpoint:
             f"{returned['remedy']} (this begins a new run); or let the run go on from its last checkpoint "
             "with --set health.action=roll_back (a lower learning rate) or log (as it is)",
         )
-    if result.checkpoint is None:
+    if result.checkpoint is None and not found:
         raise RuntimeError("training ended without a checkpoint")
-    return result.checkpoint
+    return result.checkpoint or _checkpoint(run, found[0])
+
+
+def _checkpoint(run: Place, name: str) -> Checkpoint:
+    file_system, path = run.arrow(name)
+    return Checkpoint(path, file_system)
 
 
 def open_checkpoint(runs: Place, record: RunRecord) -> Checkpoint:
     """The checkpoint that a record names."""
-    file_system, path = runs.arrow(f"{record.name}/{record.checkpoint}")
-    return Checkpoint(path, file_system)
+    return _checkpoint(Place(runs.joined(record.name)), record.checkpoint)

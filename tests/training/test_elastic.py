@@ -19,6 +19,7 @@ EPOCHS = 60
 SETTINGS = (
     *(f"train.epochs={EPOCHS}", "train.workers=2", "train.min_workers=1", "train.log_every=4"),
     *("train.checkpoint_seconds=1", "train.checkpoint_share=1", "health.action=log"),
+    "optimizer.lr=1e-5",  # large steps on slices of noise would magnify the rounding of other sums
 )
 
 
@@ -54,10 +55,4 @@ def test_two_workers_then_one_then_two_feed_every_slice_once(short_folder):
     alone = losses(small_loop(dataset, small_recipe(*SETTINGS)))
     logged = dict(ast.literal_eval(result.stdout.splitlines()[-1]))
     assert logged.keys() == alone.keys()
-    worst = max(abs(logged[step] / alone[step] - 1) for step in alone)
-    print(
-        "W",
-        workers,
-        [max(abs(logged[s] / alone[s] - 1) for s in range(a, a + 50)) for a in range(1, 300, 50)],
-    )
-    assert worst < 1e-3
+    assert max(abs(logged[step] / alone[step] - 1) for step in alone) < 1e-4

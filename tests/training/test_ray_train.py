@@ -2,6 +2,7 @@
 
 from collections import Counter
 from itertools import groupby
+from pathlib import Path
 
 import pytest
 from records import small_dataset
@@ -10,6 +11,7 @@ from small import losses, small_loop, small_recipe
 from mricore.data.storage import place
 from mricore.errors import UserError
 from mricore.training import launch
+from mricore.training.checkpoint import read_info
 from mricore.training.place import Home
 from mricore.training.telemetry import history, start_run
 
@@ -20,12 +22,15 @@ SLICES = 75
 def test_two_workers_on_ray_data_train_on_every_slice_exactly_once(tmp_path, ray_cluster):
     dataset = place(str(tmp_path / "dataset"))
     manifest = small_dataset(dataset, SLICES)
-    recipe = small_recipe("data.source=ray", "train.log_every=5", "train.checkpoint_seconds=1000")
+    recipe = small_recipe(
+        *("data.source=ray", "train.log_every=5", "train.checkpoint_seconds=1000"),
+        *("train.validate_steps=4", "train.keep_best=1"),
+    )
     name = launch.run_name(recipe, manifest)
     where = Home(place(str(tmp_path / "out")), f"sqlite:///{tmp_path / 'mlflow.db'}")
     tracked = start_run(where, "test", name, {}, {})
     ledger = tmp_path / "ledger"
-    launch.train(recipe, dataset, where.outputs, name, tracked, str(ledger))
+    shipped = launch.train(recipe, dataset, where.outputs, name, tracked, str(ledger))
 
     fed = [line.split("\t") for path in ledger.iterdir() for line in path.read_text().splitlines()]
     expected = {f"slice{number:06d}": 1 for number in range(SLICES)}
@@ -34,8 +39,12 @@ def test_two_workers_on_ray_data_train_on_every_slice_exactly_once(tmp_path, ray
     assert len(list(ledger.iterdir())) == 2
 
     alone = losses(small_loop(dataset, small_recipe()))
-    logged = {int(row["step"]): row["loss/total"] for row in history(tracked)}
+    rows = {int(row["step"]): row for row in history(tracked)}
+    logged = {step: row["loss/total"] for step, row in rows.items()}
     assert logged == pytest.approx(alone, rel=1e-4)
+    judged = {step: row["validation/mean"] for step, row in rows.items() if "validation/mean" in row}
+    assert sorted(judged) == [4, 8]
+    assert read_info(Path(shipped.path)).step == max(judged, key=judged.get)
 
 
 def steps_of(ledger):
