@@ -14,7 +14,7 @@ mosaicml-streaming and boto3; without one only ours are measured.
 
 ``stream_vs_png_dataloader``: torch's DataLoader over PNG files. ``stream_vs_webdataset``: WebDataset over tar
 files of PNG. Both with 8 bits, the paper's format, and with 16 (``..._16bit``), which keep what ours do.
-``stream_vs_mosaic``: MosaicML Streaming, the faster of 8-bit PNG and 16-bit arrays; it unpacks the latter from
+``stream_vs_mosaic``: MosaicML Streaming, the faster of 8-bit PNG and 16-bit arrays; it unpacks these from
 zstd once, and then reads twice as many bytes from its disk as ours. ``ray_...``: ours through Ray Data, else
 by the threads of the worker's process. ``..._s3``: all sides from S3, but for MosaicML, which copies a bucket
 to its disk first. Ratios that end in ``_cpu`` are of the CPU's time of all processes, for machines that are

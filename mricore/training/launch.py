@@ -64,7 +64,7 @@ class RunRecord:
 
 
 PLACEMENT: dict[str, Any] = {
-    "data": {"source"},
+    "data": {"source", "readers"},
     "train": {
         "workers",
         "min_workers",

@@ -89,6 +89,7 @@ def test_a_setting_is_not_idle_once_its_other_is_set():
         (tiny, "tracking.alias=v1", "MLflow keeps"),
         (tiny, "tracking.model_name=a/b", "tracking.model_name"),
         (tiny, "train.schedule_epochs=2", "must not be below train.epochs"),
+        (tiny, "train.min_workers=99", "must not be above train.workers"),
         (
             tiny,
             'augment.stages=[{"until":0.5,"global_size":60,"local_size":48}]',

@@ -3,6 +3,8 @@
 Arguments: a folder, and settings of the recipe. The head has no CPU, so that workers live on the other nodes.
 """
 
+import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -11,7 +13,7 @@ import ray
 from ray.cluster_utils import Cluster
 from records import small_dataset
 from small import small_recipe
-from training_faults import Run, checkpoints, kill, wait_until
+from training_faults import Run, checkpoints, kill, train_workers, wait_until
 
 from mricore.data.cluster import _quiet
 from mricore.data.storage import place
@@ -49,6 +51,8 @@ def main(folder, assignments):
     before, files = newest(), starts()
     kill(next(process.process.pid for process in nodes[1].all_processes["raylet"]))
     wait_until(lambda: starts() > files and newest() > before)
+    for worker in train_workers():  # else a fast machine is done before the node has come
+        os.kill(worker, signal.SIGSTOP)
     cluster.add_node(num_cpus=1, object_store_memory=100_000_000)
     training.join()
     print(sorted(run.losses().items()))

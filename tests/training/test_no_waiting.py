@@ -24,6 +24,7 @@ METHODS = {
         *("model.kind=plain", "model.readout=class", "model.drop_path=0.4"),
         *("objective.centering=center", "head.shared=false"),
     ),
+    "in parts": ("model.drop_path=0.4", "train.accumulate=3"),
     "mae": MAE,
 }
 
