@@ -63,12 +63,13 @@ class Saver:
             self._stored.wait()
             copied = snapshot(self.state, self.rank)
             if copied is not None:
-                folder = tempfile.mkdtemp(prefix="mricore-")
+                storage, name = run_storage(), new_name()
+                path = storage.build_checkpoint_path_from_name(name)
                 arguments |= {
-                    "checkpoint": ray.train.Checkpoint.from_directory(folder),
-                    "checkpoint_dir_name": new_name(),
+                    "checkpoint": ray.train.Checkpoint(path, storage.storage_filesystem),  # when it is there
+                    "checkpoint_dir_name": name,
                     "checkpoint_upload_fn": self._upload(copied, report.step, self._unsaved),
-                    "delete_local_checkpoint_after_upload": True,
+                    "delete_local_checkpoint_after_upload": False,  # it would be the stored one
                 }
             self._unsaved = []
         ray.train.report(metrics, **arguments)
@@ -79,13 +80,15 @@ class Saver:
         storage, info = run_storage(), self.describe(step)
         score = rows[-1].get(SCORE)
 
-        def upload(local: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
+        def upload(_: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
             try:
-                write_checkpoint(Path(local.path), copied, info, rows)
-                kept = storage.persist_current_checkpoint(local, name)
-                if self.best is not None and score is not None:
-                    self.best.offer(Path(local.path), name, score)
-                return kept
+                with tempfile.TemporaryDirectory(prefix="mricore-") as folder:
+                    write_checkpoint(Path(folder), copied, info, rows)
+                    local = ray.train.Checkpoint.from_directory(folder)
+                    kept = storage.persist_current_checkpoint(local, name)
+                    if self.best is not None and score is not None:
+                        self.best.offer(Path(folder), name, score)
+                    return kept
             finally:
                 self._stored.set()
 
