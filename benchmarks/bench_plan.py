@@ -148,13 +148,13 @@ def quality(slices: int) -> dict[str, float]:
     return found
 
 
-def show(rows: Sequence[Mapping[str, float]], shuffle: Mapping[str, float]) -> None:
+def show(rows: Sequence[Mapping[str, float]], others: Mapping[str, float]) -> None:
     """Print the tables."""
     names = list(rows[0])
     print(" ".join(f"{name:>17s}" for name in names))
     for row in rows:
         print(" ".join(f"{row[name]:17,.3f}" for name in names))
-    for name, value in shuffle.items():
+    for name, value in others.items():
         print(f"{name:24s} {value:14,.4f}")
 
 
@@ -172,15 +172,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for workers in WORKERS[:-1] if options.quick else WORKERS:
             rows.append({"slices": slices, "workers": workers, **once, **costs(manifest, workers)})
     shuffle = quality(PER_SHARD * (400 if options.quick else 4000))
-    show(rows, shuffle)
+    ratios = {
+        "neighbours_vs_perfect": shuffle["neighbours_curated"],
+        "amplification": max(row["amplification"] for row in rows),
+        "evenness": max(row["evenness"] for row in rows),
+        "slowest_start_s": max(row["start_s"] for row in rows),
+    }
+    show(rows, {**shuffle, **ratios})
     if options.json:
         report: dict[str, Any] = {
-            "ratios": {
-                "neighbours_vs_perfect": shuffle["neighbours_curated"],
-                "amplification": max(row["amplification"] for row in rows),
-                "evenness": max(row["evenness"] for row in rows),
-                "slowest_start_s": max(row["start_s"] for row in rows),
-            },
+            "ratios": ratios,
             "plans": rows,
             "shuffle": shuffle,
             "compared": "epoch plans, simulated; the shuffle against a perfect permutation",

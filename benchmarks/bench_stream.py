@@ -227,22 +227,24 @@ def in_turns(
 
 
 def ratios(found: Mapping[str, Sequence[Reading]], end: str) -> dict[str, float]:
-    """Median over the rounds of our rate over the rate of the fastest peer."""
+    """Our rate over the rate of the fastest peer, and of our threads over that of our Ray tasks."""
     result: dict[str, float] = {}
-    for mine, prefix in (("ours", ""), ("ray", "ray_")):
-        for name, others in RATIOS.items():
-            if others[0] not in found:
-                continue
-            for clock, last in (("seconds", ""), ("cpu_seconds", "_cpu")):
-                each = [
-                    statistics.median(
-                        getattr(b, clock) / b.slices / (getattr(a, clock) / a.slices)
-                        for a, b in zip(found[mine], found[other], strict=True)
-                    )
-                    for other in others
-                ]
-                result[f"{prefix}{name}{end}{last}"] = min(each)
+    for clock, last in (("seconds", ""), ("cpu_seconds", "_cpu")):
+        result[f"threads_vs_ray{end}{last}"] = _ratio(found["ours"], found["ray"], clock)
+        for mine, prefix in (("ours", ""), ("ray", "ray_")):
+            for name, others in RATIOS.items():
+                if others[0] in found:
+                    each = [_ratio(found[mine], found[other], clock) for other in others]
+                    result[f"{prefix}{name}{end}{last}"] = min(each)
     return result
+
+
+def _ratio(mine: Sequence[Reading], others: Sequence[Reading], clock: str) -> float:
+    """Median over the rounds of slices per second of ``clock``, mine over the other's."""
+    return statistics.median(
+        getattr(b, clock) / b.slices / (getattr(a, clock) / a.slices)
+        for a, b in zip(mine, others, strict=True)
+    )
 
 
 def paced(folder: Path, options: argparse.Namespace) -> dict[str, float]:
