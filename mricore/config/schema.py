@@ -255,6 +255,11 @@ class Train(Frozen):
     max_failures: int = Field(3, ge=0)
     log_every: int = Field(10, ge=1)
 
+    @property
+    def fewest_workers(self) -> int:
+        """As many as a run needs to go on."""
+        return self.min_workers or self.workers
+
 
 class Tracking(Frozen):
     """Names in MLflow."""
@@ -308,7 +313,7 @@ class Recipe(Frozen):
             raise ValueError(
                 f"data.lanes {self.data.lanes} must be a multiple of train.workers {self.train.workers}"
             )
-        if (self.train.min_workers or 1) > self.train.workers:
+        if self.train.fewest_workers > self.train.workers:
             raise ValueError("train.min_workers must not be above train.workers")
         if (self.train.schedule_epochs or self.train.epochs) < self.train.epochs:
             raise ValueError("train.schedule_epochs must not be below train.epochs")

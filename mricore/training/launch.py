@@ -127,7 +127,7 @@ def check_resources(recipe: Recipe) -> None:
             needs it.
     """
     train = recipe.train
-    workers = train.min_workers or train.workers
+    workers = train.fewest_workers
     needed = workers * train.cpus_per_worker
     if needed > cluster_cpus():
         raise UserError(

@@ -11,7 +11,7 @@ from ray import tune
 
 from mricore.config.overrides import validated
 from mricore.config.schema import Recipe
-from mricore.data.cluster import cluster_cpus
+from mricore.data.cluster import cluster_cpus, cluster_gpus
 from mricore.data.storage import Place
 from mricore.errors import UserError
 from mricore.training.launch import train
@@ -61,17 +61,26 @@ def check_room(arms: Sequence[Arm], max_concurrent: int) -> None:
     """Refuse a study whose trials would wait for each other for ever.
 
     Raises:
-        UserError: more CPUs are needed at once than the cluster has.
+        UserError: more CPUs or GPUs are needed at once than the cluster has.
     """
-    needs = sorted(
-        (arm.recipe.train.workers * arm.recipe.train.cpus_per_worker for arm in arms), reverse=True
-    )
-    needed = sum(needs[:max_concurrent])
-    if needed > cluster_cpus():
-        raise UserError(
-            f"{max_concurrent} trainings at once need {needed:g} CPUs and the cluster has {cluster_cpus():g}",
-            "lower --max-concurrent, --set train.workers or --set train.cpus_per_worker",
-        )
+    settings = [arm.recipe.train for arm in arms]
+    cpus = [one.fewest_workers * one.cpus_per_worker for one in settings]
+    gpus = [float(one.fewest_workers * one.gpu) for one in settings]
+    for needs, there, unit, remedy in (
+        (
+            cpus,
+            cluster_cpus(),
+            "CPUs",
+            "lower --max-concurrent, --set train.workers or train.cpus_per_worker",
+        ),
+        (gpus, cluster_gpus(), "GPUs", "lower --max-concurrent or --set train.workers, or train.gpu=false"),
+    ):
+        needed = sum(sorted(needs, reverse=True)[:max_concurrent])
+        if needed > there:
+            raise UserError(
+                f"{max_concurrent} trainings at once need {needed:g} {unit} and the cluster has {there:g}",
+                remedy,
+            )
 
 
 def _plain(arm: Arm, dataset: Place, runs: Place) -> dict[str, Any]:
@@ -89,7 +98,7 @@ def _plain(arm: Arm, dataset: Place, runs: Place) -> dict[str, Any]:
 def _trial(config: Mapping[str, Any]) -> None:
     arm = config["arm"]
     recipe = validated(arm["recipe"])
-    share = recipe.train.cpus_per_worker - TRIAL_CPUS / recipe.train.workers
+    share = recipe.train.cpus_per_worker - TRIAL_CPUS / recipe.train.fewest_workers
     checkpoint = train(
         recipe.model_copy(update={"train": recipe.train.model_copy(update={"cpus_per_worker": share})}),
         Place(arm["dataset"]),

@@ -10,7 +10,11 @@ from small_data import small_collection
 from test_pretraining import environment
 
 from jobs.pretrain import main as pretrain_main
+from mricore.config.overrides import apply_overrides
+from mricore.config.recipes import recipe_named
 from mricore.errors import UserError
+from mricore.training.telemetry import Tracked
+from mricore.tuning.study import Arm, check_room
 from mricore.workflows.ablate import parse_arms
 from mricore.workflows.entry import run
 from tune.ablate import main as ablate_main
@@ -91,3 +95,26 @@ def test_a_training_that_the_machine_cannot_hold_is_refused_at_once(
     arguments = ["--data", str(tmp_path / "dicom"), "--key", str(tmp_path / "key"), *SETTINGS]
     assert run(pretrain_main, [*arguments, "--set", "data.lanes=8", "--set", "train.workers=8"]) == 2
     assert "8 CPUs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "cpus", "gpus", "told"),
+    [
+        (["train.workers=2"], 4, 0, None),
+        (["train.workers=2"], 3, 0, "need 4 CPUs"),
+        (["train.workers=2", "train.min_workers=1"], 2, 0, None),
+        (["train.workers=2", "train.min_workers=1"], 1, 0, "need 2 CPUs"),
+        (["train.gpu=true"], 4, 1, "need 2 GPUs"),
+        (["train.gpu=true"], 4, 2, None),
+    ],
+)
+def test_trainings_that_would_wait_for_each_other_are_refused(settings, cpus, gpus, told, monkeypatch):
+    monkeypatch.setattr("mricore.tuning.study.cluster_cpus", lambda: float(cpus))
+    monkeypatch.setattr("mricore.tuning.study.cluster_gpus", lambda: float(gpus))
+    recipe = apply_overrides(recipe_named("tiny"), ["train.workers=1", *settings])
+    arms = [Arm(name, recipe, name, Tracked("", "", "")) for name in "abc"]
+    if told is None:
+        check_room(arms, 2)
+    else:
+        with pytest.raises(UserError, match=told):
+            check_room(arms, 2)
