@@ -234,6 +234,15 @@ def place(uri: str) -> Place:
     return Place(str(Path(uri).expanduser().resolve()))
 
 
+def remove_folder(file_system: fs.FileSystem, path: str) -> None:
+    """Remove a folder with all that is in it, if it is there.
+
+    Some servers of buckets still list a folder whose last file is gone; it cannot be removed again.
+    """
+    with suppress(FileNotFoundError):
+        file_system.delete_dir(path)
+
+
 @contextmanager
 def readable_errors(uri: str) -> Iterator[None]:
     """Turn failures of storage into one clear line that names only the place the user gave."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from mricore.data.storage import Place
+from mricore.data.storage import Place, remove_folder
 from mricore.training.stored import PREFIX
 
 SCORE = "validation/mean"
@@ -49,7 +49,7 @@ class Best:
         self.run.write_bytes(LIST, json.dumps([asdict(one) for one in after], indent=1).encode())
         for folder in self._folders():
             if folder.base_name not in {one.name for one in after}:  # no longer the best, or left by a kill
-                system.delete_dir(folder.path)
+                remove_folder(system, folder.path)
 
     def _folders(self) -> list[fs.FileInfo]:
         system, path = self.run.arrow("")

@@ -18,6 +18,7 @@ from pathlib import Path
 from pyarrow import fs
 from ray.train import Checkpoint
 
+from mricore.data.storage import remove_folder
 from mricore.errors import UserError
 from mricore.training.checkpoint import STATE, TENSORS
 
@@ -56,7 +57,7 @@ class Stored:
             self.file_system.delete_file(f"{self.path}/{LIST}")
         self._require_whole(names, listed is not None)
         for name in there.difference(names):
-            self.file_system.delete_dir(f"{self.path}/{name}")
+            remove_folder(self.file_system, f"{self.path}/{name}")
         return names
 
     @contextmanager
