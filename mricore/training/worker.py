@@ -15,11 +15,12 @@ import torch
 
 from mricore.config.overrides import validated
 from mricore.config.schema import Recipe
+from mricore.data.ahead import EpochsAhead
 from mricore.data.batch import Batch
 from mricore.data.manifest import Manifest, read_manifest
 from mricore.data.readers import window_reader
 from mricore.data.storage import Place
-from mricore.data.stream import PlannedSource
+from mricore.data.stream import BatchSource, PlannedSource
 from mricore.objective.communication import Alone, Communicator, ProcessGroup
 from mricore.training.best import Best
 from mricore.training.checkpoint import CheckpointInfo
@@ -94,8 +95,8 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     return {"step": state.step}
 
 
-def _source(recipe: Recipe, dataset: Place, manifest: Manifest, rank: int, workers: int) -> PlannedSource:
-    return PlannedSource(
+def _source(recipe: Recipe, dataset: Place, manifest: Manifest, rank: int, workers: int) -> BatchSource:
+    source = PlannedSource(
         manifest,
         recipe.data,
         recipe.seed,
@@ -104,6 +105,7 @@ def _source(recipe: Recipe, dataset: Place, manifest: Manifest, rank: int, worke
         workers,
         window_reader(dataset, manifest, recipe.data),
     )
+    return EpochsAhead(source, recipe.train.epochs, recipe.data.window_steps)
 
 
 def _info(loop: Loop, manifest: Manifest, step: int) -> CheckpointInfo:
