@@ -210,7 +210,7 @@ def forecast(
     busy_s = sum(part * busy for part, busy in parts)
     steps_s = workload.steps * step_s
     checkpoints = _checkpoints(workload, measured, steps_s, step_s)
-    starts_s = train.epochs * _epoch_start_s(workload, share, reading, believed)
+    starts_s = _starts_s(workload, share, reading, believed, step_s)
     training_s = steps_s + starts_s + checkpoints * measured.copy_s
     wall_s = believed.start_up_s + measured.build_s + training_s
     memory = _memory(workload, measured, workers, share)
@@ -292,19 +292,33 @@ def _checkpoints(workload: Workload, measured: Calibration, steps_s: float, step
 
 
 def _held_bytes(workload: Workload, reading: Reading | None, believed: Assumptions, share: float) -> float:
-    """Slices that a worker holds: a round of windows, and those that are read ahead while the epoch lasts."""
-    steps = min(workload.recipe.data.window_steps, workload.steps_per_epoch)
+    """Slices that a worker holds: a round of windows, and those that are read ahead.
+
+    That is no more than the rest of the epoch, and the first round of the next one.
+    """
     of_slice = believed.unknown_decoded_bytes if reading is None else reading.decoded_bytes
-    round_bytes = steps * share * of_slice
-    return min(round_bytes + believed.ahead_bytes, workload.steps_per_epoch * share * of_slice)
+    round_bytes = _steps_of_a_round(workload) * share * of_slice
+    rest = workload.steps_per_epoch * share * of_slice - round_bytes
+    next_epoch = round_bytes if workload.recipe.train.epochs > 1 else 0.0
+    return round_bytes + max(min(believed.ahead_bytes, rest), next_epoch)
 
 
-def _epoch_start_s(workload: Workload, share: float, reading: Reading | None, believed: Assumptions) -> float:
-    """Until the first batch is there, which takes the first round of windows."""
-    if reading is None:
-        return believed.epoch_start_s
-    steps = min(workload.recipe.data.window_steps, workload.steps_per_epoch)
-    return believed.epoch_start_s + steps * share / reading.slices_per_s
+def _starts_s(
+    workload: Workload, share: float, reading: Reading | None, believed: Assumptions, step_s: float
+) -> float:
+    """Waiting for the first batches of all epochs.
+
+    A first batch takes the first round of windows. From the second epoch on it is made during the last round
+    of the epoch before.
+    """
+    start_s, steps = believed.epoch_start_s, _steps_of_a_round(workload)
+    if reading is not None:
+        start_s += steps * share / reading.slices_per_s
+    return start_s + (workload.recipe.train.epochs - 1) * max(0.0, start_s - steps * step_s)
+
+
+def _steps_of_a_round(workload: Workload) -> int:
+    return min(workload.recipe.data.window_steps, workload.steps_per_epoch)
 
 
 def _read_bytes(workload: Workload, reading: Reading) -> float:

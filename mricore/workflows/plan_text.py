@@ -177,11 +177,11 @@ def _assumed(
         f"communication: {journeys(workload, measured)} (W-1)/W x {gradients} per step at "
         f"{amount(believed.bytes_per_s)}/s (--bandwidth), not hidden behind the backward pass",
         f"start-up: {believed.start_up_s:g} s for Ray and its workers; {believed.epoch_start_s:g} s and the "
-        "first round of windows for each epoch",
+        "first round of windows for the first epoch; later ones begin while the one before ends",
         f"checkpoints: one each {train.checkpoint_seconds:g} s, or in {train.checkpoint_share:.0%} of the "
         "time; training waits for the copy alone",
         _data_line(reading, believed),
-        "host memory: with the copy of a checkpoint, slices of a round of windows, and up to "
+        "host memory: with the copy of a checkpoint, slices of a round of windows, and another round or "
         f"{amount(believed.ahead_bytes)} of slices read ahead; without Ray's object store",
         *_device_lines(workload, measured),
         *_left_out(workload, reading, believed),

@@ -62,7 +62,7 @@ def test_one_worker_takes_the_time_of_its_steps_of_the_starts_of_epochs_and_of_c
     step = 0.5 + 0.01 * 100 + 1.0 / 10  # the line at 100 slices, and a tenth of a report
     assert found.step_s == pytest.approx(step)
     steps = 4 * 100 * step
-    starts = 4 * (1.0 + 5 * 100 / 1000)  # a round is 5 steps of 100 slices
+    starts = 1.0 + 5 * 100 / 1000  # a round is 5 steps of 100 slices; later ones are read during the last round
     checkpoints = 20  # reports are 16 s apart, so one is due at each second one: 640 / 32
     assert found.checkpoints == checkpoints
     assert found.training_s == pytest.approx(steps + starts + checkpoints * 1.0)
@@ -107,11 +107,18 @@ def test_shares_of_weights_divide_the_state():
 def test_on_a_gpu_the_process_is_host_memory_alone():
     found = told(workload=changed("train.gpu=true"))
     assert found.memory.total == STATE.total + 1000 + 10 * 100
-    assert found.host_bytes == 5 * 100 * 200 + 7 + 300 + 360  # a round, ahead, process, copy
+    assert found.host_bytes == 2 * 5 * 100 * 200 + 300 + 360  # rounds of two epochs, process, copy
+
+
+def test_a_later_epoch_waits_for_what_its_start_takes_longer_than_the_last_round():
+    slow = replace(BELIEVED, epoch_start_s=9.0)  # 9.5 s with the first round; the last one takes 5 * 1.6 s
+    assert told(believed=slow).training_s == pytest.approx(told().training_s + 8.0 + 3 * 1.5)
 
 
 def test_host_memory_on_a_cpu_holds_everything_but_no_more_slices_than_an_epoch():
-    assert told().host_bytes == told().memory.total + 5 * 100 * 200 + 7 + 360
+    two_rounds = 2 * 5 * 100 * 200
+    assert told().host_bytes == told().memory.total + two_rounds + 360
+    assert told(workload=changed("train.epochs=1")).host_bytes == told().host_bytes - two_rounds / 2 + 7
     much = replace(BELIEVED, ahead_bytes=1e12)
     assert told(believed=much).host_bytes == told().memory.total + 10_000 * 200 + 360
 
