@@ -62,7 +62,7 @@ def test_one_worker_takes_the_time_of_its_steps_of_the_starts_of_epochs_and_of_c
     step = 0.5 + 0.01 * 100 + 1.0 / 10  # the line at 100 slices, and a tenth of a report
     assert found.step_s == pytest.approx(step)
     steps = 4 * 100 * step
-    starts = 1.0 + 5 * 100 / 1000  # a round is 5 steps of 100 slices; later ones are read during the last round
+    starts = 1.0 + 5 * 100 / 1000  # a round is 5 steps of 100 slices; later epochs begin during the last one
     checkpoints = 20  # reports are 16 s apart, so one is due at each second one: 640 / 32
     assert found.checkpoints == checkpoints
     assert found.training_s == pytest.approx(steps + starts + checkpoints * 1.0)
