@@ -20,13 +20,14 @@ LAYERS = (
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 ONLY_IN = {
-    "ray": {"data", "training", "tuning"},
+    "ray": {"data", "evaluation", "training", "tuning"},
     "mlflow": {"training", "registry"},
     "torch": {"augment", "model", "objective", "evaluation", "training", "data", "workflows"},
     "torchvision": set(),
     "segment_anything": {"model"},
     "pydicom": {"imaging"},
     "boto3": {"data"},
+    "nibabel": {"evaluation"},
 }
 LEARNING_CORE = ("augment", "model", "objective")
 CORE_MAY_IMPORT = {"torch", "numpy", "safetensors", "mricore", "xformers"}
