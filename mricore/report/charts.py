@@ -1,28 +1,22 @@
-"""Charts as SVG pictures in data URIs, without global state of matplotlib; text is never parsed as TeX."""
+"""Charts of a run as SVG pictures in data URIs."""
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from mricore.evaluation.protocol import Score
 from mricore.evaluation.statistics import Interval
+from mricore.report.drawing import BLUE, GREEN, GREY, INK, ORANGE, PINK, STYLE, Chart, svg_uri
 from mricore.report.panels import Panel, Row
 
-BLUE, ORANGE, GREEN, PINK, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#6b7280"
-"""Okabe and Ito's colours, which colour-blind readers can tell apart."""
-INK = "#1f2933"
 LINES = (BLUE, ORANGE, GREEN, PINK)
 PANEL_INCHES = (2.8, 1.8)
 ROW_INCHES = 0.52
@@ -31,35 +25,6 @@ BINS = 240
 MINUS = "\N{MINUS SIGN}"
 LABEL_GAP = 0.12
 """Least distance between labels at the ends of lines, as a fraction of the axis."""
-STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"],
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#9aa3ad",
-    "axes.labelcolor": "#4b5563",
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "grid.color": "#e8ecf0",
-    "grid.linewidth": 0.8,
-    "xtick.color": "#4b5563",
-    "ytick.color": "#4b5563",
-    "xtick.major.size": 3,
-    "ytick.major.size": 0,
-    "text.parse_math": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "mricore",
-}
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A picture for an ``img`` element: its data URI, and words for those who do not see it."""
-
-    source: str
-    alt: str
 
 
 @dataclass(frozen=True)
@@ -91,7 +56,7 @@ def curve_chart(history: Sequence[Row], panel: Panel) -> Chart:
             axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
         axes.set_xlabel("step")
         _label_ends(axes, drawn)
-        source = _svg(figure)
+        source = svg_uri(figure)
     told = [f"{label} {_told(line)}".strip() for line, label in drawn]
     return Chart(source, f"{panel.title} over steps: {'; '.join(told) or 'no finite value'}")
 
@@ -116,7 +81,7 @@ def interval_chart(scores: Sequence[Score]) -> Chart:
         axes.set(xlim=(0, 1), ylim=(len(judged) - 0.5, -0.5), xlabel="k-NN accuracy (share of slices)")
         axes.grid(axis="y", visible=False)
         axes.grid(axis="x", visible=True)
-        source = _svg(figure)
+        source = svg_uri(figure)
     told = [f"{score.task} {score.before or 'not measured'} before, {score.after} after" for score in judged]
     return Chart(source, f"k-NN accuracy with 95% intervals: {'; '.join(told)}")
 
@@ -175,11 +140,3 @@ def _draw_interval(axes: Axes, place: float, interval: Interval | None, colour: 
 def _told(line: Line) -> str:
     first, last = (number(value) for value in line.ends)
     return f"from {first} to {last}" if len(line.steps) > 1 else first
-
-
-def _svg(figure: Figure) -> str:
-    FigureCanvasSVG(figure)
-    sink = io.StringIO()
-    figure.savefig(sink, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = sink.getvalue()
-    return "data:image/svg+xml;base64," + base64.b64encode(text[text.index("<svg") :].encode()).decode()

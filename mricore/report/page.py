@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from mricore.evaluation.protocol import Score
 from mricore.report import tables
-from mricore.report.charts import Chart, curve_chart, interval_chart
+from mricore.report.charts import curve_chart, interval_chart
 from mricore.report.curation import funnel_table, reject_groups
+from mricore.report.drawing import Chart
 from mricore.report.panels import Panel, Row, panels_of
 from mricore.report.templates import render_template
 

@@ -1,0 +1,128 @@
+"""What evaluations left in their folders, read back: rows, what was asked for, units, and pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mricore.data.storage import Place
+from mricore.errors import UserError
+from mricore.evaluation.measurements import Measurement, from_csv
+from mricore.evaluation.pictures import Shown, load_pictures
+from mricore.evaluation.units import PICTURES, RESULTS
+
+TABLE = "measurements.csv"
+SUMMARY = "evaluation.json"
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A slice and the unit that shows it."""
+
+    protocol: str
+    task: str
+    encoder: str
+    mode: str
+    draw: int
+    shown: Shown
+
+
+@dataclass(frozen=True)
+class Results:
+    """Rows, sorted; what each evaluation was asked for; documents of the units; their pictures."""
+
+    rows: list[Measurement]
+    summaries: list[Document]
+    units: list[Document]
+    pictures: list[Picture]
+
+
+def read_results(places: Sequence[Place]) -> Results:
+    """Join the results of one or more evaluations.
+
+    The last evaluation into a folder counts: units of earlier ones, with other settings, may lie beside it.
+    An evaluation that was stopped has neither table nor summary; then all units count.
+
+    Raises:
+        UserError: a folder has no results, a file is damaged, or two folders measured the same differently.
+    """
+    rows: dict[tuple[Any, ...], Measurement] = {}
+    summaries: list[Document] = []
+    units: dict[str, Document] = {}
+    pictures: dict[str, list[Picture]] = {}
+    for source in places:
+        summaries += [_document(source, SUMMARY)] if source.exists(SUMMARY) else []
+        digests = _digests(source, summaries[-1] if source.exists(SUMMARY) else {})
+        for row in _measured(source, digests):
+            _add(rows, row, source)
+        for digest in digests:
+            units[digest] = _document(source, f"{RESULTS}/{digest}.json")
+            pictures[digest] = _pictures(source, digest, units[digest])
+    everything = [one for digest in sorted(pictures) for one in pictures[digest]]
+    return Results(sorted(rows.values()), summaries, [units[digest] for digest in sorted(units)], everything)
+
+
+def _digests(source: Place, summary: Document) -> list[str]:
+    """The units of an evaluation that are done."""
+    names = (name.rpartition("/")[2] for name in source.names(RESULTS))
+    done = {name.removesuffix(".json") for name in names if name.endswith(".json")}
+    return sorted(done.intersection(summary.get("units", done)))
+
+
+def _measured(source: Place, digests: Sequence[str]) -> list[Measurement]:
+    paths = [TABLE] if source.exists(TABLE) else [f"{RESULTS}/{digest}.csv" for digest in digests]
+    rows = [row for path in paths for row in _rows(source, path)]
+    if not rows:
+        raise UserError(f"no results of an evaluation in {source.uri}", "give the folder it wrote to (--out)")
+    return rows
+
+
+def _rows(source: Place, path: str, only: int | None = None) -> list[Measurement]:
+    """The rows of a file; of its first lines alone if ``only`` is given."""
+    content = source.read_bytes(path)
+    if only is not None:
+        content = b"".join(content.splitlines(keepends=True)[: only + 1])
+    try:
+        return from_csv(content)
+    except (ValueError, KeyError):
+        raise UserError(f"{path} in {source.uri} is damaged", "remove it and evaluate again") from None
+
+
+def _document(source: Place, path: str) -> Document:
+    try:
+        document = json.loads(source.read_bytes(path))
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise UserError(f"{path} in {source.uri} is damaged", "remove it and evaluate again")
+    return document
+
+
+def _pictures(source: Place, digest: str, document: Document) -> list[Picture]:
+    """The pictures of a unit; its rows tell the mode."""
+    path = f"{PICTURES}/{digest}.npz"
+    first = _rows(source, f"{RESULTS}/{digest}.csv", only=1) if source.exists(path) else []
+    if not first:
+        return []
+    named = (first[0].protocol, first[0].task, str(document["encoder"]), first[0].mode, first[0].draw)
+    return [Picture(*named, one) for one in load_pictures(source, path)]
+
+
+def _add(rows: dict[tuple[Any, ...], Measurement], row: Measurement, source: Place) -> None:
+    key = (
+        *(row.protocol, row.task, row.mode, row.encoder),
+        row.draw,
+        row.patient,
+        row.case,
+        row.label,
+        row.metric,
+    )
+    known = rows.setdefault(key, row)
+    if repr(known.value) != repr(row.value):
+        raise UserError(
+            f"{source.uri} has another {row.protocol} of {row.encoder} on {row.task} than a folder before it",
+            "give each encoder its own name, or leave one folder out",
+        )
