@@ -53,5 +53,6 @@ def _rules_of_place(train: Train) -> list[Rule]:
     if train.workers == 1:
         rules.append((("train.parallel", "train.min_workers"), "train.workers=1"))
     if not train.validate_steps:
-        rules.append((("train.keep_best",), "train.validate_steps=0"))
+        names = ("train.keep_best", "train.validate_task", "train.validate_data")
+        rules.append((names, "train.validate_steps=0"))
     return rules

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -39,18 +39,22 @@ def apply_overrides(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
             refuses, or a setting that does nothing beside the others.
     """
     document = recipe.model_dump(mode="json")
-    assigned = []
-    for assignment in assignments:
-        path, separator, text = assignment.partition("=")
-        if not separator:
-            raise UserError(
-                f"--set {assignment!r} has no '='", "write --set path=value, e.g. optimizer.lr=1e-4"
-            )
-        _assign(document, path.strip(), _value(text.strip()))
-        assigned.append(path.strip())
+    assigned = _assign_all(document, assignments, setting_paths())
     changed = validated(document)
     _refuse_idle(recipe, changed, assigned)
     return changed
+
+
+def overridden(sections: Mapping[str, Frozen], assignments: Iterable[str]) -> dict[str, Frozen]:
+    """Named sections of settings with ``section.path=value`` assignments applied, later ones winning.
+
+    Raises:
+        UserError: as ``apply_overrides``.
+    """
+    document = {name: section.model_dump(mode="json") for name, section in sections.items()}
+    known = [path for name, section in sections.items() for path in setting_paths(type(section), f"{name}.")]
+    _assign_all(document, assignments, known)
+    return {name: checked(type(section), document[name], name) for name, section in sections.items()}
 
 
 def validated(document: Mapping[str, Any]) -> Recipe:
@@ -62,8 +66,8 @@ def validated(document: Mapping[str, Any]) -> Recipe:
     return checked(Recipe, document)
 
 
-def checked(kind: type[Section], document: Mapping[str, Any]) -> Section:
-    """Settings of one kind from plain data.
+def checked(kind: type[Section], document: Mapping[str, Any], section: str = "") -> Section:
+    """Settings of one kind from plain data; ``section`` is what stands before their names.
 
     Raises:
         UserError: the schema refuses a value.
@@ -72,13 +76,26 @@ def checked(kind: type[Section], document: Mapping[str, Any]) -> Section:
         return kind.model_validate_json(json.dumps(document))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "recipe"
+        where = ".".join([*([section] if section else []), *map(str, first["loc"])]) or "recipe"
         problem = first["msg"].removeprefix("Value error, ")
         raise UserError(f"setting {where}: {problem}", "correct the value given with --set") from None
 
 
-def _assign(document: dict[str, Any], path: str, value: object) -> None:
-    known = setting_paths()
+def _assign_all(document: dict[str, Any], assignments: Iterable[str], known: Sequence[str]) -> list[str]:
+    """Write assignments into plain data; the paths that were assigned."""
+    assigned = []
+    for assignment in assignments:
+        path, separator, text = assignment.partition("=")
+        if not separator:
+            raise UserError(
+                f"--set {assignment!r} has no '='", f"write --set path=value, with a path such as {known[0]}"
+            )
+        _assign(document, path.strip(), _value(text.strip()), known)
+        assigned.append(path.strip())
+    return assigned
+
+
+def _assign(document: dict[str, Any], path: str, value: object, known: Sequence[str]) -> None:
     if path not in known:
         section = path.rpartition(".")[0]
         names = [name for name in known if name.rpartition(".")[0] == section]

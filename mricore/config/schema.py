@@ -250,6 +250,11 @@ class Train(Frozen):
     """How many of the last checkpoints are kept."""
     validate_steps: int = Field(0, ge=0)
     """The encoder is judged by k-NN every so many steps; 0: never."""
+    validate_task: str = ""
+    """Labelled task, by name or file, that the encoder is also judged on, by segmentation from its patches
+    after five slices; this score then chooses the best checkpoint, in place of k-NN."""
+    validate_data: str = ""
+    """Folder of the task's images and masks, for the first worker; its test patients are never looked at."""
     keep_best: int = Field(0, ge=0)
     """How many of the checkpoints that were judged best are kept besides the last."""
     max_failures: int = Field(3, ge=0)
@@ -315,6 +320,8 @@ class Recipe(Frozen):
             )
         if self.train.fewest_workers > self.train.workers:
             raise ValueError("train.min_workers must not be above train.workers")
+        if bool(self.train.validate_task) != bool(self.train.validate_data):
+            raise ValueError("train.validate_task and train.validate_data go together")
         if (self.train.schedule_epochs or self.train.epochs) < self.train.epochs:
             raise ValueError("train.schedule_epochs must not be below train.epochs")
         return self

@@ -29,7 +29,7 @@ def knn_predictions(
         raise ValueError("k-NN that leaves the patient out needs two patients")
     if not np.isfinite(features).all():
         raise ValueError("features must be finite")
-    unit = features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
+    unit = _unit(features)
     classes, codes = np.unique(labels, return_inverse=True)
     predicted = np.empty(len(labels), np.int64)
     for patient in owners:
@@ -41,3 +41,28 @@ def knn_predictions(
         np.add.at(votes, (np.arange(len(own))[:, None], codes[others][nearest]), weights)
         predicted[own] = votes.argmax(1)
     return classes[predicted]
+
+
+def dense_votes(
+    bank: NDArray[np.float32],
+    shares: NDArray[np.float64],
+    queries: NDArray[np.float32],
+    neighbours: int = NEIGHBOURS,
+    temperature: float = TEMPERATURE,
+) -> NDArray[np.float64]:
+    """Shares (..., K) that the nearest patches of a bank (n, C) with shares (n, K) vote for.
+
+    Queries (..., C) are compared by cosine; the votes weigh exp(cosine / temperature) and sum to 1.
+    """
+    flat = _unit(queries.reshape(-1, queries.shape[-1]))
+    cosines = flat @ _unit(bank).T
+    count = min(neighbours, len(bank))
+    nearest = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
+    found = np.take_along_axis(cosines, nearest, axis=1)
+    weights = np.exp((found - found.max(1, keepdims=True)) / temperature)
+    votes = np.einsum("qk,qkc->qc", weights / weights.sum(1, keepdims=True), shares[nearest])
+    return votes.reshape(*queries.shape[:-1], shares.shape[1])
+
+
+def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    return features / np.linalg.norm(features, axis=-1, keepdims=True).clip(1e-12)

@@ -18,7 +18,7 @@ Pixels = Literal["imagenet", "unit"]
 def from_weights(
     path: Path,
     layout: Layout,
-    image_size: int,
+    image_size: int | None,
     *,
     normalization: Normalization = "slice",
     pixels: Pixels = "imagenet",
@@ -30,6 +30,7 @@ def from_weights(
     It reads out by the class token, or by the mean of the patches where there is none; SAM has no final norm,
     so its patches are then normalised with unit weights. ``pixels`` tells what the encoder was trained on:
     grey values with ImageNet's statistics (SAM, DINOv2, MAE, MRI-CORE's training), or in [0, 1] (MedSAM).
+    Without an ``image_size`` it is the one that the table of positions was made for.
     ``compat`` replaces ``model.compat``; ``heads`` is needed where the tensors do not show them.
 
     Raises:
@@ -39,11 +40,12 @@ def from_weights(
     settings = settings_of(weights, heads)
     if compat is not None and settings.kind == "sam":
         settings = settings.model_copy(update={"compat": compat})
-    if image_size % settings.patch:
+    size = image_size or settings.native_grid * settings.patch
+    if size % settings.patch:
         raise UserError(
-            f"image size {image_size} is no multiple of the patch {settings.patch}", "choose another size"
+            f"image size {size} is no multiple of the patch {settings.patch}", "choose another size"
         )
-    embedder = Embedder(settings.model_copy(update={"attention": "sdpa"}), image_size, normalization)
+    embedder = Embedder(settings.model_copy(update={"attention": "sdpa"}), size, normalization)
     embedder.token.norm.reset_parameters()
     report = load_into(embedder, weights, settings)
     if pixels == "unit":

@@ -8,38 +8,53 @@ from pathlib import Path
 
 from pyarrow import fs
 
+from mricore.config.schema import Train
 from mricore.data.storage import Place, remove_folder
 from mricore.training.stored import PREFIX
 
 SCORE = "validation/mean"
+"""k-NN accuracy, the mean of all tasks."""
+SEGMENTATION = "validation/segmentation"
+"""Dice of a patch probe on ``train.validate_task``."""
 LIST = "best.json"
 BEST = "best_"
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A folder of the run and its score."""
+    """A folder of the run, its score, and the metric that it is a score of."""
 
     name: str
     score: float
+    metric: str = SCORE
+
+
+def deciding(train: Train) -> str:
+    """The metric that chooses the best checkpoints: segmentation where there is a task for it, else k-NN."""
+    return SEGMENTATION if train.validate_task else SCORE
 
 
 @dataclass(frozen=True)
 class Best:
-    """At most ``count`` copies of checkpoints; the list of them is written when they are whole."""
+    """At most ``count`` copies of checkpoints; the list of them is written when they are whole.
+
+    Scores of another metric than ``metric``, from before a run went on with other settings, do not count.
+    """
 
     run: Place
     count: int
+    metric: str = SCORE
 
     def kept(self) -> list[Kept]:
         """The best first; of equal ones the earlier."""
         if not self.run.exists(LIST):
             return []
-        return [Kept(**entry) for entry in json.loads(self.run.read_bytes(LIST))]
+        kept = [Kept(**entry) for entry in json.loads(self.run.read_bytes(LIST))]
+        return [one for one in kept if one.metric == self.metric]
 
     def offer(self, files: Path, name: str, score: float) -> None:
         """Keep a copy of a checkpoint that is among the best, and remove the one that no longer is."""
-        new = Kept(name.replace(PREFIX, BEST), score)
+        new = Kept(name.replace(PREFIX, BEST), score, self.metric)
         after = sorted([*self.kept(), new], key=lambda one: -one.score)[: self.count]
         if new not in after:
             return

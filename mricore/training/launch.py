@@ -28,7 +28,7 @@ from mricore.data.cluster import cluster_cpus, cluster_gpus
 from mricore.data.manifest import Manifest
 from mricore.data.storage import Place
 from mricore.errors import UserError
-from mricore.training.best import Best
+from mricore.training.best import Best, deciding
 from mricore.training.checkpoint import STATE, rows_of
 from mricore.training.failures import EndsAtOnce, cause_of, interruptible
 from mricore.training.patience import patient
@@ -76,6 +76,8 @@ PLACEMENT: dict[str, Any] = {
         "checkpoint_share",
         "keep_checkpoints",
         "validate_steps",
+        "validate_task",
+        "validate_data",
         "keep_best",
         "max_failures",
         "log_every",
@@ -168,7 +170,8 @@ def train(
         except TrainingFailedError as error:
             raise cause_of(error) from error
     last = _outcome(result, run, found)
-    best = Best(run, recipe.train.keep_best).kept() if recipe.train.keep_best else []
+    keep = recipe.train.keep_best
+    best = Best(run, keep, deciding(recipe.train)).kept() if keep else []
     return _checkpoint(run, best[0].name) if best else last
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import ray.train
 from ray.train import CheckpointUploadMode
 
-from mricore.training.best import SCORE, Best
+from mricore.training.best import Best
 from mricore.training.checkpoint import CheckpointInfo, Row, Snapshot, snapshot, write_checkpoint
 from mricore.training.loop import Report
 from mricore.training.rows import thinned
@@ -78,7 +78,7 @@ class Saver:
         """What the background does with a snapshot; storage itself waits for a server that is away."""
         self._stored.clear()
         storage, info = run_storage(), self.describe(step)
-        score = rows[-1].get(SCORE)
+        score = rows[-1].get(self.best.metric) if self.best else None
 
         def upload(_: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
             try:

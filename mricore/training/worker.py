@@ -22,7 +22,7 @@ from mricore.data.readers import window_reader
 from mricore.data.storage import Place
 from mricore.data.stream import BatchSource, PlannedSource
 from mricore.objective.communication import Alone, Communicator, ProcessGroup
-from mricore.training.best import Best
+from mricore.training.best import Best, deciding
 from mricore.training.checkpoint import CheckpointInfo
 from mricore.training.host_memory import keep_freed_memory
 from mricore.training.initial import initial_state
@@ -84,7 +84,8 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
         judge=partial(Validation(recipe, dataset, manifest).of_state, state, rank, workers),
         report_seconds=REPORT_SECONDS,
     )
-    best = Best(Place(job.run), recipe.train.keep_best) if recipe.train.keep_best else None
+    keep = recipe.train.keep_best
+    best = Best(Place(job.run), keep, deciding(recipe.train)) if keep else None
     saver = Saver(state, loop.total, partial(_info, loop, manifest), rank, best)
     loop.may_save = saver.is_idle
     try:

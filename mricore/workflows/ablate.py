@@ -18,6 +18,7 @@ from mricore.training import launch
 from mricore.training.launch import RunRecord
 from mricore.training.place import Home, home
 from mricore.training.telemetry import end_run, require_tracking
+from mricore.training.validation import with_labelled_task
 from mricore.tuning.study import Arm, run_study
 from mricore.workflows.dataset import curated_dataset
 from mricore.workflows.initial import with_weights
@@ -56,7 +57,9 @@ def ablate(request: AblationRequest) -> dict[str, list[str]]:
     where = home(request.out)
     where.outputs.require_writable()
     require_tracking(where)
-    recipes = {name: with_weights(recipe, where.outputs) for name, recipe in recipes.items()}
+    recipes = {
+        name: with_weights(with_labelled_task(recipe), where.outputs) for name, recipe in recipes.items()
+    }
     with ray_session():
         policy = next(iter(recipes.values())).curation
         dataset, manifest = curated_dataset(request.data, where.outputs, policy, request.key_file)

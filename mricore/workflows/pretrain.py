@@ -24,6 +24,7 @@ from mricore.training import launch
 from mricore.training.launch import RunRecord
 from mricore.training.place import Home, home
 from mricore.training.telemetry import Tracked, end_run, history, log_text, require_tracking
+from mricore.training.validation import with_labelled_task
 from mricore.workflows import summary
 from mricore.workflows.curate import describe
 from mricore.workflows.dataset import curated_dataset
@@ -97,7 +98,7 @@ def pretrain(request: Request) -> RunRecord:
         place(request.data).require()
     where.outputs.require_writable()
     require_tracking(where)
-    recipe = with_weights(recipe, where.outputs)
+    recipe = with_weights(with_labelled_task(recipe), where.outputs)
     with ray_session():
         launch.check_resources(recipe)
         with watch.stage("data"):

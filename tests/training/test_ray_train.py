@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from records import small_dataset
 from small import losses, small_loop, small_recipe
+from small_tasks import write_small_task
 
 from mricore.data.storage import place
 from mricore.errors import UserError
@@ -25,6 +26,8 @@ def test_two_workers_on_ray_data_train_on_every_slice_exactly_once(tmp_path, ray
     recipe = small_recipe(
         *("data.source=ray", "train.log_every=5", "train.checkpoint_seconds=1000"),
         *("train.validate_steps=4", "train.keep_best=1"),
+        *(f"train.validate_task={write_small_task(tmp_path / 'task', pool=8)}",),
+        *(f"train.validate_data={tmp_path / 'task'}",),
     )
     name = launch.run_name(recipe, manifest)
     where = Home(place(str(tmp_path / "out")), f"sqlite:///{tmp_path / 'mlflow.db'}")
@@ -42,7 +45,9 @@ def test_two_workers_on_ray_data_train_on_every_slice_exactly_once(tmp_path, ray
     rows = {int(row["step"]): row for row in history(tracked)}
     logged = {step: row["loss/total"] for step, row in rows.items()}
     assert logged == pytest.approx(alone, rel=1e-4)
-    judged = {step: row["validation/mean"] for step, row in rows.items() if "validation/mean" in row}
+    assert sorted(step for step, row in rows.items() if "validation/mean" in row) == [4, 8]
+    score = "validation/segmentation"
+    judged = {step: row[score] for step, row in rows.items() if score in row}
     assert sorted(judged) == [4, 8]
     assert read_info(Path(shipped.path)).step == max(judged, key=judged.get)
 

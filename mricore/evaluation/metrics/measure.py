@@ -50,6 +50,19 @@ def measure(
     return _named(per_class, classes)
 
 
+def measure_all(
+    volumes: Sequence[tuple[Labels, Labels, Sequence[float]]], classes: Sequence[str], mode: Mode
+) -> list[list[Finding]]:
+    """Findings of each volume (predicted, truth, spacing) of a test list; see ``measure``.
+
+    Raises:
+        ValueError: as ``measure``.
+    """
+    if mode == "paper":
+        return measure_together([(predicted, truth) for predicted, truth, _ in volumes], classes)
+    return [measure(*volume, classes, mode) for volume in volumes]
+
+
 def measure_together(volumes: Sequence[tuple[Labels, Labels]], classes: Sequence[str]) -> list[list[Finding]]:
     """Findings of mode "paper" for each volume (predicted, truth) of a test list.
 

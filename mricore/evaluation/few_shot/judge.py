@@ -1,0 +1,92 @@
+"""A segmenter asked for masks, and the masks that it is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mricore.config.few_shot import FewShot
+from mricore.evaluation.few_shot.losses import one_hot, with_background
+from mricore.evaluation.few_shot.segmenter import Segmenter
+from mricore.evaluation.few_shot.slices import prepared_images, resized_masks, shrunken
+
+Labels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Predicted and true masks of slices, at the size at which the settings judge them."""
+
+    segmenter: Segmenter
+    classes: int
+    settings: FewShot
+
+    @property
+    def side(self) -> int:
+        """The multiple of the encoder's patch that is nearest to ``image_size``."""
+        patch = self.segmenter.encoder.patch_embed.patch
+        return max(round(self.settings.image_size / patch), 1) * patch
+
+    def target(self, masks: Labels) -> Labels:
+        """Classes as they are, or as one."""
+        return (masks > 0).astype(np.uint8) if self.settings.together else masks
+
+    def truth(self, masks: Labels) -> Labels:
+        """Masks (N, R, C) of a task as they are judged: (N, R, C), or (N, g, g) with ``judge_at_logits``."""
+        masks = self.target(masks)
+        if not self.settings.judge_at_logits:
+            return masks
+        at_input = resized_masks(torch.from_numpy(np.ascontiguousarray(masks)), self.side)
+        grid = self.side // self.segmenter.encoder.patch_embed.patch
+        return _labels(shrunken(one_hot(at_input, self.classes), 4 * grid))
+
+    def predicted(self, images: NDArray[Any]) -> Labels:
+        """Masks of images (N, R, C), of the shape that ``truth`` has."""
+        if not self.settings.judge_at_logits:
+            return self.at_own_size(images)
+        return np.concatenate([_labels(with_background(logits)) for logits in self._logits(images)])
+
+    def at_own_size(self, images: NDArray[Any]) -> Labels:
+        """Masks (N, R, C) of images; logits are resized and then compared, so that no edge is a staircase."""
+        size = (images.shape[1], images.shape[2])
+        resized = (
+            F.interpolate(logits, size, mode="bilinear", align_corners=False)
+            for logits in self._logits(images)
+        )
+        return np.concatenate([_labels(with_background(logits)) for logits in resized])
+
+    @torch.inference_mode()
+    def _logits(self, images: NDArray[Any]) -> list[Tensor]:
+        """Logits of images, batch by batch."""
+        device, step = self.segmenter.encoder.pos_embed.device, self.settings.evaluation_batch
+        parts = (images[start : start + step] for start in range(0, len(images), step))
+        inputs = (prepared_images(part, self.side, self.settings.eight_bit).to(device) for part in parts)
+        return [self.segmenter(self.segmenter.input_norm(part)) for part in inputs]
+
+
+def mean_dice(predictions: Sequence[Labels], truths: Sequence[Labels]) -> float:
+    """Mean over slices and the classes that a slice shows: what validation looks at.
+
+    Raises:
+        ValueError: no slice shows a class.
+    """
+    scores = [
+        2.0 * ((one == label) & (truth == label)).sum() / ((one == label).sum() + (truth == label).sum())
+        for one, truth in zip(predictions, truths, strict=True)
+        for label in np.unique(truth[truth > 0])
+    ]
+    if not scores:
+        raise ValueError("no validation slice shows a class")
+    return float(np.mean(scores))
+
+
+def _labels(scores: Tensor) -> Labels:
+    """(N, 1 + C, H, W) -> the largest of background and classes; the first of equal ones."""
+    return scores.argmax(1).to(torch.uint8).cpu().numpy()
