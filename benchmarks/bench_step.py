@@ -43,7 +43,7 @@ from step_sides import Inputs, Side, Timing, inputs_of, ours, peer_child, plain_
 from mricore.config.overrides import apply_overrides
 from mricore.config.recipes import tiny, vitb16_mri, vits16_mri
 from mricore.config.schema import Model, Recipe
-from mricore.data.batch import Batch, Slices
+from mricore.data.batch import FULL, Batch, Slices
 from mricore.objective.communication import Alone
 from mricore.training.host_memory import keep_freed_memory
 from mricore.training.initial import initial_state
@@ -159,7 +159,7 @@ def slices_of(recipe: Recipe) -> Batch:
     """A batch of noise as the reader would deliver it."""
     count, rng = recipe.train.batch_size, np.random.default_rng(0)
     images = [rng.integers(0, 65536, (256, 256)).astype(np.uint16) for _ in range(count)]
-    return Batch(0, 0, Slices(images, [""] * count), np.arange(count), count, (count,))
+    return Batch(0, 0, Slices(images, [FULL] * count, [""] * count), np.arange(count), count, (count,))
 
 
 def whole_step(recipe: Recipe, device: torch.device) -> Callable[[], None]:

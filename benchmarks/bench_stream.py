@@ -8,9 +8,9 @@ of which the median is reported. Each has N threads or worker processes (default
 from round to round. Files were just written, so that disks play no part; S3 is a server on this machine,
 which takes its share of the CPUs (``--no-s3`` leaves it out).
 
-Ours decode 16 bits, normalise, and put a batch into one array, as a training step does. Peers decode what
-they store and collate it, and are run by PYTHON of an environment that has torch, pillow, webdataset,
-mosaicml-streaming and boto3; without one only ours are measured.
+Ours decode 16 bits and put a batch into one array, as a training step does before it normalises on its
+device. Peers decode what they store and collate it, and are run by PYTHON of an environment that has torch,
+pillow, webdataset, mosaicml-streaming and boto3; without one only ours are measured.
 
 ``stream_vs_png_dataloader``: torch's DataLoader over PNG files. ``stream_vs_webdataset``: WebDataset over tar
 files of PNG. Both with 8 bits, the paper's format, and with 16 (``..._16bit``), which keep what ours do.
@@ -56,7 +56,7 @@ sys.path += [str(HERE.parent / "tests" / "support"), str(HERE.parent / "tests" /
 from records import slice_record
 from servers import s3_server
 
-BATCH, DISTINCT, PER_SHARD, PER_GROUP, PER_TAR = 64, 128, 512, 32, 256
+BATCH, DISTINCT, PER_SHARD, PER_GROUP, PER_TAR = 64, 128, 512, 64, 256
 DEMAND = 1100.0
 """Slices per second that a step of ViT-B takes on one H200, which comes with 16 CPUs or so."""
 PACED = {"small": 1, "large": 4}

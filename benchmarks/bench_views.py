@@ -61,7 +61,8 @@ def ours(slices: Sequence[np.ndarray], settings: Augment, seed: int) -> int:
     for start in range(0, len(slices), BATCH):
         images, sizes = pad_slices(slices[start : start + BATCH])
         parameters = draw_views(rng, len(images), settings)
-        crops = make_views(images, sizes, parameters, settings, 224, 96)
+        levels = torch.tensor([[0.0, FULL_SCALE]]).expand(len(images), 2)
+        crops = make_views(images, sizes, parameters, settings, 224, 96, levels)
         made += sum(map(len, crops))
     return made
 

@@ -34,7 +34,10 @@ def pad_slices(
     """
     sizes = np.array([image.shape for image in slices])
     rows, columns = sizes.max(0).tolist()
-    images = np.zeros((len(slices), 1, rows, uncrowded(columns)), slices[0].dtype)
-    for target, image in zip(images, slices, strict=True):
-        target[0, : image.shape[0], : image.shape[1]] = image
+    images = np.empty((len(slices), 1, rows, uncrowded(columns)), slices[0].dtype)
+    for target, image in zip(images[:, 0], slices, strict=True):
+        rows, columns = image.shape
+        target[:rows, :columns] = image
+        target[:rows, columns:] = 0
+        target[rows:] = 0
     return to_device(images, device), sizes

@@ -35,7 +35,7 @@ Change = Callable[[Tensor, Indices, Tensor], Tensor]
 class _Portion(NamedTuple):
     """Some slices, and where each view of them is cut."""
 
-    images: Tensor  # (B, H, W), zero-padded
+    images: Tensor  # (B, H, W), padded
     sizes: Tensor  # (B, 2), true sizes
     boxes: Tensor  # (B, V, 4), in whole pixels
     candidates: Indices  # (B, V, C, 4), from which the boxes were chosen; on the host
@@ -49,17 +49,19 @@ def make_views(
     settings: Augment,
     global_size: int,
     local_size: int,
+    levels: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Cut g global and L local crops per slice, on the device of ``images`` and without waiting for it.
 
     Args:
-        images: Slices (B, 1, H, W), zero-padded to a common size: float32 in [0, 1], or integers whose
-            type's greatest number stands for 1.
+        images: Slices (B, 1, H, W), padded to a common size: floats in [0, 1], or integers with ``levels``.
         sizes: True rows and columns (B, 2), on the host.
         parameters: The draws for these slices.
         settings: Of these, only ``foreground_share`` is read here.
         global_size: Side of global crops in pixels.
         local_size: Side of local crops in pixels.
+        levels: Which integer becomes 0, and how far above it the one that becomes 1 lies (B, 2), float32, on
+            the device of ``images``; what is beyond is cut off.
 
     Returns:
         Global crops (g * B, 1, G, G) and local crops (L * B, 1, S, S) in [0, 1], crop by crop: the first B
@@ -71,12 +73,21 @@ def make_views(
     locals_ = torch.empty(more, count, local_size, local_size, device=images.device)
     lines = split * global_size + more * local_size
     for rows in _portions(sizes, count if images.is_cuda else PORTION // (lines * images.shape[3])):
-        portion = _portion(images[:, 0], sizes, parameters, rows, settings.foreground_share)
+        portion = _portion(images[:, 0], sizes, levels, parameters, rows, settings.foreground_share)
         for crops, views in ((globals_, slice(None, split)), (locals_, slice(split, None))):
             if len(crops):
                 made = _crops(portion, views, crops.shape[-1])
                 crops.index_copy_(1, to_device(rows, images.device), made.transpose(0, 1))
     return globals_.flatten(0, 1)[:, None], locals_.flatten(0, 1)[:, None]
+
+
+def normalized(images: Tensor, levels: Tensor) -> Tensor:
+    """Integers (B, H, W) as float32 in [0, 1], with ``levels`` (B, 2) as ``make_views`` takes them.
+
+    The arithmetic of ``imaging.intensity.scaled``, so that training and evaluation see the same numbers.
+    """
+    zeros, spans = levels[:, :, None, None].unbind(1)
+    return images.float().sub_(zeros).div_(spans).clamp_(0, 1)
 
 
 def _portions(sizes: Indices, slices: int) -> list[Indices]:
@@ -86,14 +97,20 @@ def _portions(sizes: Indices, slices: int) -> list[Indices]:
 
 
 def _portion(
-    images: Tensor, sizes: Indices, parameters: ViewParameters, rows: Indices, foreground: float
+    images: Tensor,
+    sizes: Indices,
+    levels: Tensor | None,
+    parameters: ViewParameters,
+    rows: Indices,
+    foreground: float,
 ) -> _Portion:
     """The slices ``rows`` without padding that none of them needs, and their boxes."""
     device, sizes, drawn = images.device, sizes[rows], parameters.take(rows)
     height, width = sizes.max(0).tolist()
-    images = images[:, :height, : uncrowded(width)][to_device(rows, device)]
-    if not images.is_floating_point():
-        images = images.float().div_(torch.iinfo(images.dtype).max)
+    index = to_device(rows, device)
+    images = images[:, :height, : uncrowded(width)][index]
+    if levels is not None:
+        images = normalized(images, levels[index])
     extent, candidates = to_device(sizes, device).float(), pixel_boxes(drawn.choices.boxes, sizes)
     boxes = choose_boxes(images, extent, to_device(candidates, device).float(), foreground)
     return _Portion(images, extent, boxes, candidates, drawn)

@@ -111,4 +111,4 @@ class Curation(Frozen):
     near_duplicates: Literal["keep", "drop"] = "keep"
     """Phases of a dynamic scan and repeats of a sequence look alike, yet each is an acquisition."""
     slices_per_shard: int = Field(512, ge=1)
-    slices_per_row_group: int = Field(32, ge=1)
+    slices_per_row_group: int = Field(64, ge=1)

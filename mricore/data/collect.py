@@ -16,7 +16,7 @@ from mricore.data.parts import WORK, PartFile, read_batch
 from mricore.data.shards import SCHEMA, SHARDS, Shard, write_table
 from mricore.data.storage import Place
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from mricore.imaging.pseudonyms import Pseudonymizer
 from mricore.imaging.volumes import Volume, build_volumes
 from mricore.records import Level, Reason
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from mricore.data.storage import Place
 from mricore.errors import UserError
 
 MANIFEST = "manifest.json"
-FORMAT = 2
+FORMAT = 3
 INCOMPLETE = "incomplete"
 """The fingerprint of a source of which a file could not be had: it is read once more the next time."""
 

@@ -15,7 +15,7 @@ import ray
 
 from mricore.config.schema import Data
 from mricore.data import tasks
-from mricore.data.batch import Image, Slices
+from mricore.data.batch import Slices
 from mricore.data.manifest import Manifest
 from mricore.data.plan import EpochPlan, WindowKey
 from mricore.data.shards import RowGroups
@@ -24,8 +24,11 @@ from mricore.data.stream import WindowPart, WindowReader, joined, parts_of, read
 
 PREFETCHED_BYTES = 1024**3
 """Decoded slices that wait for a worker in its own process, beside those that it is being fed."""
-TASK_BYTES = 128 * 1024**2
-"""Decoded slices that a Ray task holds; it hands over as much at a time."""
+TASK_BYTES = 64 * 1024**2
+"""Decoded slices that wait in a Ray task."""
+BLOCK_BYTES = 16 * 1024**2
+"""Decoded slices that a Ray task hands over at a time. A small object store spills some of larger blocks to
+the disk, the first batch comes later, and all takes up to twice as long (measured: docs/log.md)."""
 SLICES_PER_TASK = 4096
 """Starting a Ray task takes as long as decoding a hundred slices."""
 MOST_TASKS = 256
@@ -35,6 +38,8 @@ _SCHEMA = pa.schema(
         ("pixels", pa.large_binary()),
         ("rows", pa.int32()),
         ("columns", pa.int32()),
+        ("zero", pa.float64()),
+        ("span", pa.float64()),
         ("slice_id", pa.string()),
     ]
 )
@@ -126,6 +131,7 @@ def _read_in_tasks(windows: Windows, plan: EpochPlan, keys: Iterable[WindowKey])
         lambda some: map(_packed, _read_in_threads(windows, plan, some, TASK_BYTES)),
         _grouped(wanted, sizes),
         _SCHEMA,
+        block_bytes=BLOCK_BYTES,
         num_cpus=0,
         compute=ray.data.TaskPoolStrategy(size=1),
     )
@@ -147,27 +153,26 @@ def _packed(slices: Slices) -> pa.Table:
     ends = np.cumsum([0, *(image.nbytes for image in slices.images)], dtype=np.int64)
     buffers = [None, pa.py_buffer(ends), pa.py_buffer(pixels)]
     packed = pa.Array.from_buffers(pa.large_binary(), len(slices.images), buffers)
-    rows, columns = zip(*(image.shape for image in slices.images), strict=True)
-    return pa.table([packed, rows, columns, slices.ids], _SCHEMA)
+    shapes = np.array([image.shape for image in slices.images]).T
+    levels = np.array(slices.levels).T
+    return pa.table([packed, *shapes, *levels, slices.ids], _SCHEMA)
 
 
 def _unpacked(table: pa.Table) -> Slices:
     """The slices of a table, whose pixels are not copied and must not be written to."""
-    shapes = zip(table["rows"].to_pylist(), table["columns"].to_pylist(), strict=True)
+    rows, columns, zeros, spans, ids = (table[name].to_pylist() for name in _SCHEMA.names[1:])
     images = [
         np.frombuffer(pixels.as_buffer(), np.uint16).reshape(shape)
-        for pixels, shape in zip(table["pixels"], shapes, strict=True)
+        for pixels, *shape in zip(table["pixels"], rows, columns, strict=True)
     ]
-    return Slices(images, table["slice_id"].to_pylist())
+    return Slices(images, list(zip(zeros, spans, strict=True)), ids)
 
 
 def _recut(pieces: Iterator[Slices], sizes: Iterable[int]) -> Iterator[Slices]:
     """The same slices in pieces of the given sizes."""
-    images: list[Image] = []
-    ids: list[str] = []
+    found = Slices([], [], [])
     for size in sizes:
-        while len(ids) < size:
-            piece = next(pieces)
-            images, ids = images + piece.images, ids + piece.ids
-        yield Slices(images[:size], ids[:size])
-        images, ids = images[size:], ids[size:]
+        while len(found.ids) < size:
+            found.add(next(pieces))
+        yield found[:size]
+        found = found[size:]

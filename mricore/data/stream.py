@@ -14,12 +14,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from mricore.config.schema import Data, Normalization
-from mricore.data.batch import FULL_SCALE, Batch, Image, Slices
+from mricore.data.batch import Batch, Slices, unsigned
 from mricore.data.manifest import Manifest
 from mricore.data.plan import EpochPlan, Indices, Window, WindowKey
 from mricore.data.shards import RowGroups, read_pixels
 from mricore.data.storage import Place
-from mricore.imaging.intensity import LIMITS, scaled
+from mricore.imaging.intensity import LIMITS, levels
 
 
 class BatchSource(Protocol):
@@ -80,16 +80,13 @@ class PlannedSource:
         """Step ``number`` of a round of windows, lanes in ascending order."""
         sizes = plan.lane_sizes(step)
         ends = np.cumsum(sizes)
-        images: list[Image] = []
-        ids: list[str] = []
+        fed = Slices([], [], [])
         positions: list[Indices] = []
         for lane, offsets, slices in contents:
-            part = slice(int(offsets[number]), int(offsets[number + 1]))
-            images += slices.images[part]
-            ids += slices.ids[part]
+            fed.add(slices[int(offsets[number]) : int(offsets[number + 1])])
             positions.append(np.arange(ends[lane] - sizes[lane], ends[lane]))
         counts = tuple(int(sizes[rank :: self.workers].sum()) for rank in range(self.workers))
-        return Batch(plan.epoch, step, Slices(images, ids), np.concatenate(positions), int(ends[-1]), counts)
+        return Batch(plan.epoch, step, fed, np.concatenate(positions), int(ends[-1]), counts)
 
 
 class _Content(NamedTuple):
@@ -120,28 +117,27 @@ def parts_of(window: Window) -> list[WindowPart]:
 
 
 def read_part(dataset: Place, groups: RowGroups, mode: Normalization, part: WindowPart) -> Slices:
-    """Fetch, decode and normalise the slices of a part, in its order.
+    """Fetch and decode the slices of a part, in its order, and find their levels.
 
     Raises:
         UserError: a shard is missing or damaged.
     """
-    of, *limits = LIMITS[mode]
+    of, *limits = LIMITS[mode]  # the smaller first
     columns = ("slice_id", "slope", "intercept", *(f"{of}_{limit}" for limit in limits))
     path, index, _ = groups[part.group]
-    found = Slices([], [])
+    found = Slices([], [], [])
     for pixels, row in read_pixels(dataset, path, index, part.rows.tolist(), columns):
         name, slope, intercept, low, high = row.values()
-        values = scaled(pixels, low, high, slope, intercept)
-        values *= FULL_SCALE
-        found.images.append(np.rint(values, out=values).astype(np.uint16))
+        image, scale = unsigned(pixels, levels(low, high, slope, intercept))
+        found.images.append(image)
+        found.levels.append(scale)
         found.ids.append(name)
     return found
 
 
 def joined(parts: Sequence[WindowPart], contents: Sequence[Slices]) -> Slices:
     """The slices of a window in feeding order, from those of its parts."""
-    places = np.concatenate([part.places for part in parts])
-    images = [image for content in contents for image in content.images]
-    ids = [name for content in contents for name in content.ids]
-    order = np.argsort(places).tolist()
-    return Slices([images[i] for i in order], [ids[i] for i in order])
+    together = Slices([], [], [])
+    for content in contents:
+        together.add(content)
+    return together.in_order(np.argsort(np.concatenate([part.places for part in parts])).tolist())

@@ -11,17 +11,23 @@ import ray
 
 from mricore.errors import UserError
 
+BLOCK_BYTES = 128 * 1024**2
+"""Ray's own choice."""
 _ERROR = "error"
 
 
 def stream(
-    function: Callable[[Any], Iterable[pa.Table]], items: Sequence[Any], schema: pa.Schema, **options: Any
+    function: Callable[[Any], Iterable[pa.Table]],
+    items: Sequence[Any],
+    schema: pa.Schema,
+    block_bytes: int = BLOCK_BYTES,
+    **options: Any,
 ) -> Iterator[pa.Table]:
     """Apply ``function`` to each item in a Ray task; the rows of its tables in the order of the items.
 
-    The tables have ``schema``. How rows are cut into tables may change on the way. ``options`` go to
-    ``map_batches``. Items travel pickled; tables lie in the cluster's object store, and are read where they
-    lie.
+    The tables have ``schema``. On the way they become blocks of about ``block_bytes``, of which a task makes
+    two more than were asked for. ``options`` go to ``map_batches``. Items travel pickled; tables lie in the
+    cluster's object store, and are read where they lie.
 
     Raises:
         UserError: the function raised it. Ray would wrap it, retry the task and lose it on the way, so it
@@ -45,6 +51,7 @@ def stream(
         work, batch_size=1, **options
     )
     dataset.context.execution_options.preserve_order = True
+    dataset.context.target_max_block_size = block_bytes
     for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
         for error in table[_ERROR].drop_null():
             raise pickle.loads(error.as_buffer())  # noqa: S301 - our own bytes, never a file's

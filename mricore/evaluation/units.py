@@ -21,6 +21,10 @@ from mricore.revision import code_revision
 FORMAT = 1
 RESULTS = "results"
 PICTURES = "pictures"
+MEASUREMENTS = "measurements.csv"
+"""The rows of all units of the last evaluation into a folder."""
+SUMMARY = "evaluation.json"
+"""What that evaluation was asked for."""
 
 
 @dataclass(frozen=True)

@@ -144,17 +144,25 @@ def normalize(record: SliceRecord, mode: Normalization) -> NDArray[np.float32]:
     """
     of, *parts = LIMITS[mode]
     low, high = (float(getattr(getattr(record, of), part)) for part in parts)
-    return scaled(record.pixels, low, high, record.slope, record.intercept)
+    return scaled(record.pixels, *levels(low, high, record.slope, record.intercept))
 
 
-def scaled(pixels: Pixels, low: float, high: float, slope: float, intercept: float) -> NDArray[np.float32]:
-    """Stored integers as numbers in [0, 1]; the real intensities ``low`` and ``high`` become 0 and 1."""
+def levels(low: float, high: float, slope: float, intercept: float) -> tuple[float, float]:
+    """Which stored integer becomes 0, and how far above it the one that becomes 1 lies.
+
+    The real intensities ``low`` and ``high`` become 0 and 1. They go back to stored integers, so that float32
+    subtracts exactly however large the offset. Without contrast the distance is infinite: all becomes 0.
+    """
     if not high > low:
-        return np.zeros(pixels.shape, np.float32)
-    # The limits go back to stored integers, so that float32 subtracts exactly however large the offset.
+        return 0.0, math.inf
+    return (low - intercept) / slope, (high - low) / slope
+
+
+def scaled(pixels: Pixels, zero: float, span: float) -> NDArray[np.float32]:
+    """Stored integers as numbers in [0, 1], with ``levels``."""
     values = pixels.astype(np.float32)
-    values -= np.float32((low - intercept) / slope)
-    values /= np.float32((high - low) / slope)
+    values -= np.float32(zero)
+    values /= np.float32(span)
     return np.clip(values, np.float32(0), np.float32(1), out=values)
 
 

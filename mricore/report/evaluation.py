@@ -41,7 +41,6 @@ class EvaluationInputs:
     title: str
     results: Results
     baseline: str | None = None
-    generated_phantoms: bool = False
     origins: Mapping[str, str] = field(default_factory=dict)
     checkpoints: Mapping[str, Checkpoint] = field(default_factory=dict)
 

@@ -11,10 +11,8 @@ from mricore.data.storage import Place
 from mricore.errors import UserError
 from mricore.evaluation.measurements import Measurement, from_csv
 from mricore.evaluation.pictures import Shown, load_pictures
-from mricore.evaluation.units import PICTURES, RESULTS
+from mricore.evaluation.units import MEASUREMENTS, PICTURES, RESULTS, SUMMARY
 
-TABLE = "measurements.csv"
-SUMMARY = "evaluation.json"
 Document = Mapping[str, Any]
 
 
@@ -73,7 +71,9 @@ def _digests(source: Place, summary: Document) -> list[str]:
 
 
 def _measured(source: Place, digests: Sequence[str]) -> list[Measurement]:
-    paths = [TABLE] if source.exists(TABLE) else [f"{RESULTS}/{digest}.csv" for digest in digests]
+    paths = (
+        [MEASUREMENTS] if source.exists(MEASUREMENTS) else [f"{RESULTS}/{digest}.csv" for digest in digests]
+    )
     rows = [row for path in paths for row in _rows(source, path)]
     if not rows:
         raise UserError(f"no results of an evaluation in {source.uri}", "give the folder it wrote to (--out)")

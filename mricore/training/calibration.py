@@ -22,7 +22,7 @@ from torch import Tensor
 
 from mricore.config.overrides import validated
 from mricore.config.schema import Initial, Recipe
-from mricore.data.batch import Batch, Image, Slices
+from mricore.data.batch import FULL, Batch, Image, Slices
 from mricore.data.storage import readable_errors
 from mricore.errors import UserError
 from mricore.objective.communication import Alone
@@ -253,8 +253,9 @@ class Bench:
         recipe, many = self.recipe, point.slices
         first = self._number * many
         images = [self.images[(first + i) % len(self.images)] for i in range(many)]
+        slices = Slices(images, [FULL] * many, [""] * many)  # how bright they are takes no time
         whole = max(recipe.train.batch_size, many)
-        batch = Batch(0, self._number, Slices(images, [""] * many), np.arange(many), whole, (many,))
+        batch = Batch(0, self._number, slices, np.arange(many), whole, (many,))
         rates = rates_at(self.parts[point.phase].step, LENGTH, recipe)
         views = self.method.views(batch, rates, self.device)
         student, state = self.state.student, self.state

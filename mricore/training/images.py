@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mricore.augment.collate import pad_slices
 from mricore.augment.crops import make_views
 from mricore.augment.draws import draw_views
+from mricore.augment.transfer import to_device
 from mricore.config.schema import Augment, Recipe
 from mricore.data.batch import Batch
 from mricore.data.plan import Stream, generator
@@ -20,13 +22,14 @@ def crops_of(
     """``globals_`` global crops (g * b, 1, G, G) and the local crops (L * b, 1, S, S) of a batch.
 
     The draws are those of the global batch, so a slice's crops do not depend on which worker has it. Slices
-    travel to the device as 16-bit numbers, and the host does not wait for them.
+    travel to the device as they are stored, in 16 bits, and the host does not wait for them.
     """
     rng = generator(seed, Stream.VIEWS, batch.epoch, batch.step)
     parameters = draw_views(rng, batch.global_size, settings, globals_).take(batch.positions)
     images, sizes = pad_slices(batch.slices.images, device)
+    levels = to_device(np.array(batch.slices.levels, np.float32), device)
     with torch.no_grad():
-        return make_views(images, sizes, parameters, settings, rates.global_size, rates.local_size)
+        return make_views(images, sizes, parameters, settings, rates.global_size, rates.local_size, levels)
 
 
 def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from mricore.config.schema import Recipe
-from mricore.data.batch import FULL_SCALE, Batch, Slices
+from mricore.data.batch import FULL, Batch, Slices
 from mricore.imaging.intensity import normalize
 from mricore.records import SliceRecord
 from mricore.report.figures import with_mask
@@ -25,9 +25,10 @@ Pictures = list[tuple[str, NDArray[Any]]]
 def crop_pictures(recipe: Recipe, samples: Sequence[SliceRecord]) -> list[Pictures]:
     """Labelled pictures per slice: itself, its crops, and what of them is hidden; as training cuts them."""
     scaled = [normalize(one, recipe.data.normalization) for one in samples]
-    images = [np.rint(values * FULL_SCALE).astype(np.uint16) for values in scaled]
+    images = [np.rint(values * FULL[1]).astype(np.uint16) for values in scaled]
     count = len(images)
-    batch = Batch(0, 0, Slices(images, [one.slice_id for one in samples]), np.arange(count), count, (count,))
+    slices = Slices(images, [FULL] * count, [one.slice_id for one in samples])
+    batch = Batch(0, 0, slices, np.arange(count), count, (count,))
     parts = method_of(recipe).views(batch, rates_at(1, 1, recipe), torch.device("cpu"))
     pictures = [one for views in parts for one in _pictures(views, recipe.model.patch)]
     return [

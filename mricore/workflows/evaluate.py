@@ -25,7 +25,7 @@ from mricore.evaluation.measurements import to_csv
 from mricore.evaluation.runner import Failure, Inputs, run_units
 from mricore.evaluation.tasks.labelled_task import LabelledTask
 from mricore.evaluation.tasks.reading import read_volumes
-from mricore.evaluation.units import Unit
+from mricore.evaluation.units import MEASUREMENTS, SUMMARY, Unit
 from mricore.registry.load import folder_of, version_of
 from mricore.revision import code_revision
 from mricore.training.place import home
@@ -33,8 +33,6 @@ from mricore.workflows.evaluation_arguments import EvaluationRequest
 from mricore.workflows.evaluation_leaks import leak_verdicts
 from mricore.workflows.evaluation_scores import compared, log_scores
 
-MEASUREMENTS = "measurements.csv"
-SUMMARY = "evaluation.json"
 COMPARISON = "comparison.csv"
 RUN = "run"
 """The section of settings that all protocols have."""
@@ -223,7 +221,8 @@ def _write_summary(
         "baseline": plan.request.baseline,
         "settings": {name: one.model_dump(mode="json") for name, one in plan.settings.items()},
         "tasks": {
-            one.task.name: {"digest": one.digest, "left_out": dict(one.left_out)} for one in plan.tasks
+            one.task.name: {"title": one.task.title, "digest": one.digest, "left_out": dict(one.left_out)}
+            for one in plan.tasks
         },
         "encoders": {one.name: {"origin": one.origin, "digest": one.digest} for one in plan.contenders},
         "leaks": dict(leaks),

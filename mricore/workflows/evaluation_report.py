@@ -69,7 +69,6 @@ def inputs_of(results: Results, baseline: str | None, title: str) -> EvaluationI
         title=title,
         results=results,
         baseline=baseline or _baseline(results, encoders, origins),
-        generated_phantoms=any(summary.get("generated_phantoms") for summary in results.summaries),
         origins=origins,
         checkpoints=_checkpoints(results.units),
     )

@@ -1,5 +1,7 @@
 """Builders of de-identified slices and small datasets for the tests of the data layer and above."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mricore.data.manifest import Manifest, write_manifest
@@ -49,7 +51,14 @@ def small_dataset(
 ) -> Manifest:
     """A dataset of random slices with a manifest."""
     rng = np.random.default_rng(seed)
-    records = [slice_record(number, rng) for number in range(slices)]
+    return dataset_of(target, [slice_record(number, rng) for number in range(slices)], per_shard, per_group)
+
+
+def dataset_of(
+    target: Place, records: Sequence[SliceRecord], per_shard: int = 20, per_group: int = 6
+) -> Manifest:
+    """A dataset of some slices with a manifest."""
+    slices = len(records)
     parts = [records[i : i + per_shard] for i in range(0, slices, per_shard)]
     shards = [write_shard(target, f"shards/{i:06d}.parquet", part, per_group) for i, part in enumerate(parts)]
     manifest = Manifest(

@@ -37,3 +37,16 @@ def test_images_like_mr_take_less_than_a_16_bit_png(noise):
     png = io.BytesIO()
     Image.fromarray(pixels).save(png, "PNG")
     assert len(encode(pixels)) < 0.9 * len(png.getvalue())
+
+
+@pytest.mark.parametrize("shape", [(16, 17), (16, 15)])
+def test_content_of_another_size_is_refused(shape):
+    pixels = np.random.default_rng(0).integers(0, 4096, (16, 16), np.uint16)
+    with pytest.raises(ValueError, match="numbers for a slice of"):
+        decode(encode(pixels), *shape, "uint16")
+
+
+@pytest.mark.parametrize("content", [b"", b"not pco", encode(np.ones((16, 16), np.uint16))[:-1]])
+def test_what_is_not_whole_is_a_value_error(content):
+    with pytest.raises(ValueError, match="pco"):
+        decode(content, 16, 16, "uint16")

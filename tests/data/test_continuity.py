@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mricore.config.schema import Data
-from mricore.data.batch import Slices
+from mricore.data.batch import FULL, Slices
 from mricore.data.stream import PlannedSource
 
 CASES = 80
@@ -18,7 +18,7 @@ def names(plan, keys):
     for key in keys:
         window = plan.window(key)
         ids = [f"{group}:{row}" for group, row in zip(window.groups, window.rows, strict=True)]
-        yield Slices([np.zeros((1, 1), np.uint16)] * len(ids), ids)
+        yield Slices([np.zeros((1, 1), np.uint16)] * len(ids), [FULL] * len(ids), ids)
 
 
 class Case:

@@ -2,9 +2,12 @@ import dataclasses
 import hashlib
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from records import slice_record, small_dataset
 
+from mricore.data import shards
+from mricore.data.codec import decode
 from mricore.data.manifest import MANIFEST, read_manifest
 from mricore.data.shards import read_rows, write_shard
 from mricore.data.storage import place
@@ -27,6 +30,27 @@ def test_records_return_exactly_from_a_shard(tmp_path):
         [records[10], records[8]], read_rows(target, shard.path, 2, [2, 0]), strict=True
     ):
         same(expected, got)
+
+
+def test_any_parquet_reader_finds_the_pixels(tmp_path):
+    rng = np.random.default_rng(1)
+    records = [slice_record(number, rng) for number in range(7)]
+    shard = write_shard(place(str(tmp_path)), "shards/a.parquet", records, 3)
+    rows = pq.read_table(tmp_path / shard.path).to_pylist()
+    for record, row in zip(records, rows, strict=True):
+        assert row["slice_id"] == record.slice_id
+        decoded = decode(row["pixels"], row["rows"], row["columns"], row["dtype"])
+        np.testing.assert_array_equal(decoded, record.pixels)
+
+
+def test_row_groups_of_more_than_a_page_are_refused(tmp_path, monkeypatch):
+    """Two pages would have a header between them, where readers look for pixels."""
+    monkeypatch.setattr(shards, "_PAGE_BYTES", 1000)
+    rng = np.random.default_rng(1)
+    records = [slice_record(0, rng, pixels=np.ones((4, 4), np.uint16))] * 2000
+    with pytest.raises(UserError, match="1 GiB"):
+        write_shard(place(str(tmp_path)), "shards/a.parquet", records, 2000)
+    assert not any(tmp_path.iterdir())
 
 
 def test_the_same_records_give_the_same_digest(tmp_path):

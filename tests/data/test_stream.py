@@ -1,16 +1,22 @@
 """Both sources feed the same slices in the same order, to any number of workers."""
 
 from collections import Counter
+from itertools import product
 
 import numpy as np
 import pytest
-from records import small_dataset
+import torch
+from records import dataset_of, slice_record, small_dataset
 
+from mricore.augment.collate import pad_slices
+from mricore.augment.crops import normalized
 from mricore.config.schema import Data
 from mricore.data.manifest import read_manifest
 from mricore.data.readers import window_reader
 from mricore.data.storage import place
 from mricore.data.stream import PlannedSource
+from mricore.imaging.intensity import histogram, normalize
+from mricore.records import Intensity
 
 SLICES = 93
 
@@ -60,12 +66,35 @@ def test_two_workers_then_one_then_two_lose_and_repeat_nothing(dataset):
     assert parts == whole
 
 
-def test_images_are_the_normalised_pixels(dataset):
-    batch = next(iter(source(dataset).batches(0, 0)))
-    for image in batch.slices.images:
-        assert image.dtype == np.uint16
-        assert image.min() == 0
-        assert image.max() == 65535
+@pytest.mark.numerics
+@pytest.mark.parametrize("mode", ["slice", "volume", "percentile"])
+def test_a_batch_becomes_the_numbers_that_evaluation_sees(tmp_path, mode):
+    """Unsigned, signed, scaled, inverted and empty slices; the percentiles lie inside the range."""
+    rng, target = np.random.default_rng(0), place(str(tmp_path))
+    kinds = ((np.uint16, 0), (np.int16, -900))
+    unsigned, signed = (rng.integers(low, 4096, (48, 40)).astype(kind) for kind, low in kinds)
+    cases = list(product((unsigned, signed, signed * 0 + 7), ((1.0, 0.0), (2.5, -1024.0), (-1.5, 3000.0))))
+    records = [
+        slice_record(
+            number,
+            rng,
+            pixels=pixels,
+            slope=slope,
+            intercept=intercept,
+            slice_intensity=histogram(pixels).intensity(slope, intercept),
+            volume_intensity=Intensity(-3000.0, 9000.0, 1.0, 2.0),
+        )
+        for number, (pixels, (slope, intercept)) in enumerate(cases)
+    ]
+    dataset_of(target, records, per_group=4)
+    (batch,) = source(target, lanes=1, normalization=mode).batches(0, 0)
+    images, sizes = pad_slices(batch.slices.images)
+    seen = normalized(images[:, 0], torch.tensor(batch.slices.levels))
+    for name, image, (rows, columns) in zip(batch.slices.ids, seen, sizes, strict=True):
+        expected = normalize(records[int(name[-6:])], mode)
+        np.testing.assert_allclose(image[:rows, :columns], expected, atol=2e-6, rtol=0)
+        assert mode != "slice" or np.array_equal(image[:rows, :columns], expected)
+    assert seen.dtype == torch.float32
 
 
 @pytest.mark.servers
@@ -75,12 +104,7 @@ def test_ray_data_feeds_the_same_slices_in_the_same_order(dataset, ray_cluster):
         remote = list(source(dataset, 1, 2, source="ray").batches(1, first_step))
         assert [batch.slices.ids for batch in remote] == [batch.slices.ids for batch in local]
         for one, other in zip(local, remote, strict=True):
+            assert one.slices.levels == other.slices.levels
             assert all(
                 np.array_equal(a, b) for a, b in zip(one.slices.images, other.slices.images, strict=True)
             )
-
-
-def test_the_normalisation_that_is_asked_for_is_used(dataset):
-    """Volumes of the small dataset reach 5000, slices only 4095."""
-    images = next(iter(source(dataset, normalization="volume").batches(0, 0))).slices.images
-    assert max(int(image.max()) for image in images) < 4096 / 5000 * 65535 + 2

@@ -216,11 +216,6 @@ def test_the_same_results_give_the_same_bytes(few):
     assert first.figures() == second.figures()
 
 
-def test_generated_phantoms_are_called_so(few):
-    page = Evaluation(EvaluationInputs("P", few, None, generated_phantoms=True)).page()
-    assert page.index("Generated phantoms, not patients") < page.index("<h1>")
-
-
 def test_figures_are_svg_and_pdf_with_their_text(evaluation):
     files = evaluation.figures()
     names = {name.rpartition(".")[0] for name in files}

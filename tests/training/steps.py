@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from mricore.data.batch import Batch, Slices
+from mricore.data.batch import FULL, Batch, Slices
 from mricore.objective.communication import Alone, ProcessGroup
 from mricore.training.checkpoint import CheckpointInfo, load_checkpoint, snapshot, write_checkpoint
 from mricore.training.initial import initial_state
@@ -42,7 +42,7 @@ def batch_of_step(step, counts, rank):
     rng = np.random.default_rng((7, step))
     images = [rng.integers(0, 65536, (36 + 2 * index, 40)).astype(np.uint16) for index in range(sum(counts))]
     own = np.arange(sum(counts[:rank]), sum(counts[: rank + 1]))
-    slices = Slices([images[i] for i in own], [str(i) for i in own])
+    slices = Slices([images[i] for i in own], [FULL] * len(own), [str(i) for i in own])
     return Batch(0, step, slices, own, sum(counts), counts)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from small import MAE, small_recipe
 
-from mricore.data.batch import Batch, Slices
+from mricore.data.batch import FULL, Batch, Slices
 from mricore.model.masked import masked_patches
 from mricore.objective.communication import Alone
 from mricore.training.dinov2 import Views
@@ -108,9 +108,8 @@ def test_update_and_drift_are_distances_of_weights():
 def batch_of(images, epoch=0, step=0, positions=None, size=None):
     count = len(images)
     positions = np.arange(count) if positions is None else positions
-    return Batch(
-        epoch, step, Slices(images, [str(i) for i in range(count)]), positions, size or count, (count,)
-    )
+    slices = Slices(images, [FULL] * count, [str(i) for i in range(count)])
+    return Batch(epoch, step, slices, positions, size or count, (count,))
 
 
 def slices(count=1):
