@@ -1,35 +1,32 @@
-"""k-NN accuracy of body location, sequence, plane and vendor for a registered encoder, with intervals.
+"""Nearest neighbours: whether slices of other patients with similar features are of the same category.
 
-python eval/knn.py models:/mri-core@champion outputs/datasets/NAME
+    python eval/knn.py kidney --data DATA --category vendor --encoder ours=models:/mri-core@champion
+    python eval/knn.py abdomen=DATA1 spine=DATA2 --encoder SAM=sam:sam_vit_b_01ec64.pth
+    python eval/knn.py --dataset DATASET --encoder ours=models:/mri-core@champion --encoder random=random:ours
+
+Several tasks are told apart by their body part. A curated dataset is judged by location, sequence, plane and
+vendor. Nothing is trained and nothing drawn; neighbours never come from the slice's own patient.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
-from mricore.workflows.entry import run, whole_number
-from mricore.workflows.judgement import judge_model
+from mricore.workflows.entry import run
+from mricore.workflows.evaluate import evaluate
+from mricore.workflows.evaluation_arguments import evaluation_parser, request_of
+from mricore.workflows.knn import KNN
+
+MODES = ("strict",)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line and print one line per task."""
-    parser = argparse.ArgumentParser(
-        prog="eval/knn.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("model", help="models:/name@alias, models:/name/version, or a folder")
-    parser.add_argument("dataset", help="curated dataset, a folder or s3:// address")
+    """Parse the command line and run the evaluation."""
+    parser = evaluation_parser("eval/knn.py", __doc__, MODES, draws=None, tasks="*")
+    parser.add_argument("--dataset", metavar="DATASET", help="curated dataset, in the place of tasks")
     parser.add_argument(
-        "--limit", type=whole_number(1), default=1000, help="slices to look at (default: %(default)s)"
+        "--category", metavar="NAME", help="what to tell apart: a category of the tasks or dataset, or task"
     )
-    parser.add_argument(
-        "--seed",
-        type=whole_number(0),
-        default=0,
-        help="choice of slices and bootstrap (default: %(default)s)",
-    )
-    options = parser.parse_args(arguments)
-    for line in judge_model(options.model, options.dataset, options.limit, options.seed):
-        print(line)
+    evaluate(request_of(parser.parse_args(arguments)), KNN)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Settings of the protocols on frozen features: linear probes, patch probes, zero-shot clusters."""
+"""Settings of the protocols on frozen features: probes of slices and patches, neighbours, clusters."""
 
 from __future__ import annotations
 
@@ -94,6 +94,23 @@ class PatchProbe(Frozen):
     """``knn`` only."""
     temperature: Positive = 0.07
     """``knn`` only: a neighbour votes with exp(cosine / temperature)."""
+
+
+class NearestNeighbours(Frozen):
+    """Weighted k-NN on features of whole slices, as in DINO (arXiv 2104.14294)."""
+
+    neighbours: int = Field(10, ge=1)
+    temperature: Positive = 0.07
+    """A neighbour votes with exp(cosine / temperature)."""
+
+
+class CuratedSample(Frozen):
+    """Which slices of a curated dataset are judged, and how encoders see them."""
+
+    slices: int = Field(1000, ge=1)
+    """Of randomly chosen row groups; the same for all encoders."""
+    image_size: int = Field(0, ge=0)
+    """Side in pixels to which slices are resized; 0: the size that each encoder has by itself."""
 
 
 class Clusters(Frozen):

@@ -60,17 +60,29 @@ def run_draw(
         predicted = _best_epoch(slices.features, codes, training, settings, rng)
     else:
         predicted = _nested(slices, codes, training, settings, rng)
-    names = [str(name) for name in classes]
+    return rows_of(
+        (PROTOCOL, task, settings.mode, encoder, draw), slices.only(~training), classes[predicted], classes
+    )
+
+
+def rows_of(
+    head: tuple[str, str, str, str, int],
+    slices: Probed,
+    called: NDArray[np.str_],
+    classes: Sequence[str] | NDArray[np.str_],
+) -> list[Measurement]:
+    """Accuracy of every slice (label "mean"), and which of the ``classes`` it was ``called`` (n,).
+
+    ``head`` are protocol, task, mode, encoder and draw of the rows.
+    """
     rows = []
-    for index, called in zip(np.flatnonzero(~training), predicted, strict=True):
-        row = Measurement(
-            *(PROTOCOL, task, settings.mode, encoder, draw, str(slices.patients[index])),
-            *(str(slices.cases[index]), "mean", "accuracy", float(called == codes[index])),
-        )
+    places = zip(slices.patients, slices.cases, slices.labels, called, strict=True)
+    for patient, case, label, name in places:
+        row = Measurement(*head, str(patient), str(case), "mean", "accuracy", float(name == label))
         rows.append(row)
         rows += [
-            replace(row, label=names[codes[index]], metric=f"{CALLED}{name}", value=float(called == other))
-            for other, name in enumerate(names)
+            replace(row, label=str(label), metric=f"{CALLED}{other}", value=float(name == other))
+            for other in classes
         ]
     return rows
 

@@ -14,10 +14,10 @@ class Measurement:
     """A value of one metric.
 
     ``protocol``: "few_shot", "patch_probe", "linear_probe", "zero_shot" or "knn". ``mode``: "paper", "strict"
-    or a setting such as "k=32". ``encoder`` is the name that the user gave it. ``draw`` numbers what was drawn
-    at random, the same for all encoders. ``case`` is a volume, or a slice as "case/index"; ``label`` a class of
-    the task or "mean"; ``metric`` e.g. "dice_2d", "dice_3d", "nsd_mm", "accuracy"; ``value`` is NaN where it is
-    undefined.
+    or a setting such as "k=32". ``encoder`` is the name that the user gave it. ``draw`` numbers what was
+    drawn at random, the same for all encoders. ``case`` is a volume, or a slice as "case/index"; ``label`` a
+    class of the task or "mean"; ``metric`` e.g. "dice_2d", "dice_3d", "nsd_mm", "accuracy"; ``value`` is NaN
+    where it is undefined.
     """
 
     protocol: str

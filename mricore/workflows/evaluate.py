@@ -28,7 +28,8 @@ from mricore.evaluation.tasks.reading import read_volumes
 from mricore.evaluation.units import MEASUREMENTS, SUMMARY, Unit
 from mricore.registry.load import folder_of, version_of
 from mricore.revision import code_revision
-from mricore.training.place import home
+from mricore.training.place import Home, home
+from mricore.workflows.curated import Curated, curated_verdict, open_curated
 from mricore.workflows.evaluation_arguments import EvaluationRequest
 from mricore.workflows.evaluation_leaks import leak_verdicts
 from mricore.workflows.evaluation_scores import compared, log_scores
@@ -42,13 +43,20 @@ Section = TypeVar("Section", bound=Frozen)
 
 @dataclass(frozen=True)
 class Plan:
-    """What units are made from; ``settings`` by section."""
+    """What units are made from; ``settings`` by section. There are tasks, or there is a curated dataset."""
 
     request: EvaluationRequest
     settings: Mapping[str, Frozen]
     tasks: Sequence[LabelledTask]
     contenders: Sequence[Contender]
     out: Place
+    curated: Curated | None = None
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Of the data that are judged on, by name."""
+        found = {one.task.name: one.digest for one in self.tasks}
+        return found | ({self.curated.name: self.curated.manifest.digest} if self.curated else {})
 
     @cached_property
     def inputs(self) -> dict[str, Callable[[], Any]]:
@@ -117,8 +125,8 @@ def evaluate(request: EvaluationRequest, protocol: Protocol) -> None:
     if request.decoder is not None:
         contenders = [with_decoder(one, Path(request.decoder)) for one in contenders]
     _check_baseline(request, contenders)
-    plan = Plan(request, settings, read_tasks(request), contenders, out)
-    leaks = leak_verdicts(plan.tasks, request.pretraining, [one.origin for one in contenders], where)
+    plan = Plan(request, settings, read_tasks(request), contenders, out, open_curated(request))
+    leaks = _leaks(plan, where)
     with ray_session():
         units, inputs = protocol.units(plan)
         ran = run_units(units, {**plan.inputs, **inputs}, out, plan.running)
@@ -130,7 +138,7 @@ def evaluate(request: EvaluationRequest, protocol: Protocol) -> None:
     else:
         out.write_bytes(COMPARISON, as_csv(comparison))
         print(as_text(comparison))
-        log_scores(plan.tasks, contenders, ran.rows, comparison, leaks, where)
+        log_scores(plan.digests, contenders, ran.rows, comparison, leaks, where)
     print(_last_lines(out, leaks, request))
     _end(ran.failures, len(units))
 
@@ -200,6 +208,14 @@ def _check_baseline(request: EvaluationRequest, contenders: Sequence[Contender])
         raise UserError(f"no encoder is named {request.baseline!r}", f"choose one of: {', '.join(names)}")
 
 
+def _leaks(plan: Plan, where: Home) -> dict[str, str]:
+    """A verdict for all that is judged on."""
+    origins = [one.origin for one in plan.contenders]
+    if plan.curated is not None:
+        return {plan.curated.name: curated_verdict(plan.curated, origins, where)}
+    return leak_verdicts(plan.tasks, plan.request.pretraining, origins, where)
+
+
 def _given(value: Any) -> Callable[[], Any]:
     return lambda: value
 
@@ -212,6 +228,7 @@ def _write_summary(
     failures: Sequence[Failure],
 ) -> None:
     """What the command was, beside its rows; no path of the user."""
+    left_out = {one.task.name: dict(one.left_out) for one in plan.tasks}
     document = {
         "protocol": protocol,
         "mode": plan.request.mode,

@@ -19,8 +19,8 @@ class EvaluationRequest:
     tasks: tuple[str, ...]
     data: str | None
     encoders: tuple[str, ...]
-    draws: int
     mode: str
+    draws: int = 1
     seed: int = 0
     part: Part = "test"
     assignments: tuple[str, ...] = ()
@@ -28,20 +28,25 @@ class EvaluationRequest:
     pretraining: str | None = None
     baseline: str | None = None
     category: str | None = None
+    dataset: str | None = None
     nnunet: bool = False
     decoder: str | None = None
 
 
 def evaluation_parser(
-    script: str, told: str | None, modes: Sequence[str], draws: int
+    script: str, told: str | None, modes: Sequence[str], draws: int | None, tasks: str = "+"
 ) -> argparse.ArgumentParser:
-    """The parser of a script; ``told`` is its docstring, ``modes`` begins with the default."""
+    """The parser of a script; ``told`` is its docstring, ``modes`` begins with the default.
+
+    Without ``draws`` nothing is drawn at random, and there is no such argument; ``tasks`` is how many are
+    named, as argparse writes it.
+    """
     parser = argparse.ArgumentParser(
         prog=script, description=told, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "tasks",
-        nargs="+",
+        nargs=tasks,
         metavar="TASK[=ROOT]",
         help=f"a task's TOML file or one of: {', '.join(task_names())}; TASK:CLASS keeps a class",
     )
@@ -56,8 +61,11 @@ def evaluation_parser(
         "or another NAME, or NAME=models:/name@alias (repeatable)",
     )
     parser.add_argument("--mode", "--preset", choices=modes, default=modes[0], help="(default: %(default)s)")
-    parser.add_argument("--draws", type=whole_number(1), default=draws, help="(default: %(default)s)")
-    parser.add_argument("--seed", type=whole_number(0), default=0, help="of draws (default: %(default)s)")
+    if draws is not None:
+        parser.add_argument("--draws", type=whole_number(1), default=draws, help="(default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=whole_number(0), default=0, help="of all that is random (default: %(default)s)"
+    )
     parser.add_argument(
         "--part", choices=("test", "development"), default="test", help="who is judged (default: %(default)s)"
     )

@@ -9,7 +9,6 @@ from mricore.evaluation.comparison import Comparison, compare
 from mricore.evaluation.contender import Contender
 from mricore.evaluation.measurements import Measurement, to_csv
 from mricore.evaluation.metrics.measure import MEAN
-from mricore.evaluation.tasks.labelled_task import LabelledTask
 from mricore.registry.judged import Judged, Score, is_version, record
 from mricore.revision import code_revision
 from mricore.training.place import Home
@@ -26,15 +25,17 @@ def compared(rows: Sequence[Measurement], baseline: str | None) -> Comparison | 
 
 
 def log_scores(
-    tasks: Sequence[LabelledTask],
+    digests: Mapping[str, str],
     contenders: Sequence[Contender],
     rows: Sequence[Measurement],
     comparison: Comparison,
     leaks: Mapping[str, str],
     where: Home,
 ) -> None:
-    """Log the scores of versions of the registry beside them; without MLflow one line is told."""
-    digests = {one.task.name: one.digest for one in tasks}
+    """Log the scores of versions of the registry beside them; without MLflow one line is told.
+
+    ``digests`` are those of the data by name. What rests on several has the digests of all.
+    """
     for contender in contenders:
         if not is_version(contender.origin):
             continue

@@ -9,16 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mricore.config.schema import Recipe
-from mricore.data.manifest import Manifest, read_manifest
+from mricore.data.manifest import Manifest
 from mricore.data.sample import sample_slices
-from mricore.data.storage import Place, place
+from mricore.data.storage import Place
 from mricore.evaluation.labelled import labelled
 from mricore.evaluation.pca import pca_pictures
 from mricore.evaluation.protocol import Score, embed_slices, judge
 from mricore.imaging.intensity import normalize
 from mricore.model.embedder import Embedder
 from mricore.records import SliceRecord
-from mricore.registry.load import load
 from mricore.training.checkpoint import read_shipped
 from mricore.training.initial import initial_network
 
@@ -53,18 +52,6 @@ def judge_run(checkpoint: Path, recipe: Recipe, dataset: Place, manifest: Manife
     embedded = [embed_slices(embedder, slices.images) for embedder in (after, before)]
     scores = judge(slices, embedded[0], embedded[1], recipe.seed)
     return Judgement(after, info.step, scores, samples, _features(before, after, samples[:PICTURES]))
-
-
-def judge_model(uri: str, dataset: str, limit: int, seed: int) -> list[str]:
-    """One line per task for a registered encoder on a curated dataset.
-
-    Raises:
-        UserError: there is no such model or dataset.
-    """
-    source = place(dataset)
-    encoder = load(uri)
-    slices = labelled(sample_slices(source, read_manifest(source), limit, seed), encoder.normalization)
-    return [str(score) for score in judge(slices, embed_slices(encoder, slices.images), None, seed)]
 
 
 def _features(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mricore.config.fields import Frozen
@@ -9,7 +10,7 @@ from mricore.config.probes import Features, LinearProbe, PaperProbe, StrictProbe
 from mricore.errors import UserError
 from mricore.evaluation.contender import Contender
 from mricore.evaluation.features import Parts
-from mricore.evaluation.linear_probe import PROTOCOL, across_tasks, of_task, run_draw
+from mricore.evaluation.linear_probe import PROTOCOL, Probed, across_tasks, of_task, run_draw
 from mricore.evaluation.runner import Inputs
 from mricore.evaluation.tasks.labelled_task import LabelledTask
 from mricore.evaluation.units import Made, Unit
@@ -37,15 +38,18 @@ class ProbeWork:
 
     def __call__(self, *given: LabelledTask | Parts, device: str) -> Made:
         """The unit's result, from tasks and then the features of each; all is computed on the CPU."""
-        tasks = [one for one in given if isinstance(one, LabelledTask)]
-        parts = [one for one in given if isinstance(one, Parts)]
-        if self.category == TASK:
-            pairs = [(one, kept.of) for one, kept in zip(tasks, parts, strict=True)]
-            slices = across_tasks(pairs, 0)
-        else:
-            slices = of_task(tasks[0], self.category, parts[0].of)
-        name = probed_name(tasks, self.category)
+        name, slices = gathered(given, self.category)
         return Made(run_draw(self.encoder, name, slices, self.draw, self.seed, self.settings))
+
+
+def gathered(given: Sequence[LabelledTask | Parts], category: str) -> tuple[str, Probed]:
+    """The name in rows and the slices with a category, from tasks and then the features of each."""
+    tasks = [one for one in given if isinstance(one, LabelledTask)]
+    parts = [one for one in given if isinstance(one, Parts)]
+    name = probed_name(tasks, category)
+    if category == TASK:
+        return name, across_tasks([(one, kept.of) for one, kept in zip(tasks, parts, strict=True)], 0)
+    return name, of_task(tasks[0], category, parts[0].of)
 
 
 def probed_name(tasks: list[LabelledTask], category: str) -> str:
@@ -59,15 +63,12 @@ def settings(request: EvaluationRequest) -> dict[str, Frozen]:
 
 
 def units(plan: Plan) -> tuple[list[Unit], Inputs]:
-    """All units: the category of each task, or the tasks themselves as categories.
+    """All units: each category that is told apart, each encoder, each split of the patients.
 
     Raises:
         UserError: no category is given where a task has none or several.
     """
-    if len(plan.tasks) > 1 and plan.request.category in (None, TASK):
-        groups = [(list(plan.tasks), TASK)]
-    else:
-        groups = [([one], _category(one, plan.request.category)) for one in plan.tasks]
+    groups = told_apart(plan)
     found = [
         _unit(plan, tasks, category, contender, number)
         for number in range(plan.request.draws)
@@ -75,6 +76,17 @@ def units(plan: Plan) -> tuple[list[Unit], Inputs]:
         for contender in plan.contenders
     ]
     return found, feature_inputs(plan)
+
+
+def told_apart(plan: Plan) -> list[tuple[list[LabelledTask], str]]:
+    """The category of each task, or the tasks themselves as categories.
+
+    Raises:
+        UserError: no category is given where a task has none or several.
+    """
+    if len(plan.tasks) > 1 and plan.request.category in (None, TASK):
+        return [(list(plan.tasks), TASK)]
+    return [([one], _category(one, plan.request.category)) for one in plan.tasks]
 
 
 def _category(labelled: LabelledTask, wanted: str | None) -> str:

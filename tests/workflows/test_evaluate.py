@@ -145,7 +145,7 @@ def test_without_mlflow_one_line_is_told_and_the_results_stay(tmp_path, capsys):
         for patient in "ab"
     ]
     away = Home(place(str(tmp_path)), "http://127.0.0.1:9")
-    log_scores([], [contender], rows, compare(rows), {}, away)
+    log_scores({}, [contender], rows, compare(rows), {}, away)
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("scores are not logged: MLflow at http://127.0.0.1:9 does not work")
     assert "the results stay" in line
