@@ -15,8 +15,9 @@ def knn_predictions(
     patients: NDArray[np.str_],
     neighbours: int = NEIGHBOURS,
     temperature: float = TEMPERATURE,
+    asked: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.str_]:
-    """The label (n,) that each slice's nearest neighbours vote for.
+    """The label that the nearest neighbours of each slice vote for; only of those that are ``asked`` (n,).
 
     ``features`` (n, C) are compared by cosine; a neighbour votes with exp(cosine / temperature);
     neighbours never come from the slice's own patient, as slices of one patient look alike.
@@ -30,17 +31,19 @@ def knn_predictions(
     if not np.isfinite(features).all():
         raise ValueError("features must be finite")
     unit = _unit(features)
+    wanted = np.ones(len(labels), bool) if asked is None else asked
     classes, codes = np.unique(labels, return_inverse=True)
     predicted = np.empty(len(labels), np.int64)
-    for patient in owners:
-        own, others = np.flatnonzero(patients == patient), np.flatnonzero(patients != patient)
+    for patient in np.unique(patients[wanted]):
+        own = np.flatnonzero((patients == patient) & wanted)
+        others = np.flatnonzero(patients != patient)
         cosines = unit[own] @ unit[others].T
         nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :neighbours]
         weights = np.exp(np.take_along_axis(cosines, nearest, axis=1) / temperature)
         votes = np.zeros((len(own), len(classes)))
         np.add.at(votes, (np.arange(len(own))[:, None], codes[others][nearest]), weights)
         predicted[own] = votes.argmax(1)
-    return classes[predicted]
+    return classes[predicted[wanted]]
 
 
 def dense_votes(

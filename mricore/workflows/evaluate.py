@@ -228,7 +228,7 @@ def _write_summary(
     failures: Sequence[Failure],
 ) -> None:
     """What the command was, beside its rows; no path of the user."""
-    left_out = {one.task.name: dict(one.left_out) for one in plan.tasks}
+    curated = plan.curated
     document = {
         "protocol": protocol,
         "mode": plan.request.mode,
@@ -241,6 +241,7 @@ def _write_summary(
             one.task.name: {"title": one.task.title, "digest": one.digest, "left_out": dict(one.left_out)}
             for one in plan.tasks
         },
+        "datasets": {curated.name: {"digest": curated.manifest.digest}} if curated else {},
         "encoders": {one.name: {"origin": one.origin, "digest": one.digest} for one in plan.contenders},
         "leaks": dict(leaks),
         "units": [unit.digest for unit in units],

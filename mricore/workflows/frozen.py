@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
-from mricore.config.probes import Features
+from mricore.config.probes import Features, Grid, Vector
 from mricore.data.storage import Place
+from mricore.errors import UserError
 from mricore.evaluation.contender import Contender
 from mricore.evaluation.features import Parts, frozen_features
 from mricore.evaluation.tasks.labelled_task import LabelledTask
@@ -25,8 +26,19 @@ def fitting(features: Features, contender: Contender) -> Features:
     return features.model_copy(update={"image_size": max(1, round(features.image_size / patch)) * patch})
 
 
-def feature_inputs(plan: Plan) -> dict[str, Callable[[], Any]]:
-    """The features of each encoder on each task, for units to name."""
+def feature_inputs(plan: Plan, grids: bool) -> dict[str, Callable[[], Any]]:
+    """The features of each encoder on each task, for units to name: grids of patches, or vectors of slices.
+
+    Raises:
+        UserError: features of the other sort were asked for.
+    """
+    kind = plan.section(SECTION, Features).kind
+    wanted = get_args(Grid if grids else Vector)
+    if kind not in wanted:
+        per = "patch" if grids else "slice"
+        raise UserError(
+            f"features of kind {kind} are not one per {per}", f"set features.kind to {' or '.join(wanted)}"
+        )
     return {
         feature_input(labelled, contender): partial(_computed, plan, labelled, contender)
         for labelled in plan.tasks

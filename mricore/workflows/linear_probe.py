@@ -75,7 +75,7 @@ def units(plan: Plan) -> tuple[list[Unit], Inputs]:
         for tasks, category in groups
         for contender in plan.contenders
     ]
-    return found, feature_inputs(plan)
+    return found, feature_inputs(plan, grids=False)
 
 
 def told_apart(plan: Plan) -> list[tuple[list[LabelledTask], str]]:

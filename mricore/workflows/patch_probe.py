@@ -64,7 +64,7 @@ def units(plan: Plan) -> tuple[list[Unit], Inputs]:
         for drawn in (draw(labelled, number, plan.request.seed),)
         for contender in plan.contenders
     ]
-    return found, feature_inputs(plan)
+    return found, feature_inputs(plan, grids=True)
 
 
 def _unit(plan: Plan, labelled: LabelledTask, drawn: Draw, contender: Contender) -> Unit:

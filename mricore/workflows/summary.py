@@ -137,7 +137,7 @@ def _commands(version: Version) -> list[tuple[str, str]]:
             "With MLflow alone",
             f'model = mlflow.pyfunc.load_model("{version.uri}")\nembeddings = model.predict(images)',
         ),
-        ("Judge it on a dataset", f"python eval/knn.py {version.uri} DATASET"),
+        ("Judge it on a dataset", f"python eval/knn.py --dataset DATASET --encoder {version.uri}"),
     ]
 
 

@@ -72,7 +72,7 @@ def units(plan: Plan) -> tuple[list[Unit], Inputs]:
                 told = {"origin": contender.origin}, feature_settings(plan, contender)
                 found.append(_unit(plan, labelled, number, contender.name, digest, kept, *told))
             found.append(_unit(plan, labelled, number, PIXELS, PIXELS, (), {"origin": PIXELS}, {}))
-    return found, feature_inputs(plan)
+    return found, feature_inputs(plan, grids=True)
 
 
 def _unit(

@@ -236,8 +236,9 @@ print(numpy.array_equal(encoder(images), model.predict(images)), encoder(images)
 """
     assert b"True (2, 24)" in output_of([sys.executable, "-c", use], short_folder, settings)
     dataset = str(Path(re.search(r"dataset manifest: (\S+)", said).group(1)).parent)
-    judging = [sys.executable, str(ROOT / "eval" / "knn.py"), "models:/mri-core@champion", dataset]
-    assert b"location: k-NN accuracy" in output_of(judging, short_folder, settings)
+    asked = ["--dataset", dataset, "--encoder", "models:/mri-core@champion"]
+    judging = output_of([sys.executable, str(ROOT / "eval" / "knn.py"), *asked], short_folder, settings)
+    assert b"knn (strict), accuracy, location of dataset" in judging
     client = mlflow.MlflowClient(f"sqlite:///{short_folder / 'mlflow.db'}")
     version = client.get_model_version_by_alias("mri-core", "champion")
     stored = mlflow.artifacts.download_artifacts(
