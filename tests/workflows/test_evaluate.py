@@ -173,7 +173,8 @@ def test_few_shot_adapts_each_encoder_on_the_same_draws(data, tmp_path, monkeypa
 def test_units_that_fail_by_what_was_given_are_exit_code_2_and_the_rest_is_kept(data, tmp_path, capsys):
     out = tmp_path / "out"
     blocks = ("--set", "few_shot.image_size=32", "--set", "few_shot.adapters_first=2", "--draws", "1")
-    assert run(few_shot, [*asked(data), *blocks, "--mode", "cpu", "--out", str(out)]) == 2  # four adapted blocks of three
+    # four adapted blocks of three
+    assert run(few_shot, [*asked(data), *blocks, "--mode", "cpu", "--out", str(out)]) == 2
     captured = capsys.readouterr()
     assert "failed: few_shot of S on shapes, draw 0: adapters in 2 + 2 of 3 blocks" in captured.out
     assert "1 of 1 units failed" in captured.err
