@@ -151,6 +151,7 @@ def test_a_curated_dataset_is_judged_by_what_curation_found(data, curated, tmp_p
     told = capsys.readouterr().out
     assert re.search(r"category: location: 100 of 100 slices, 8 patients, 2 classes; always .* 0\.\d+", told)
     assert "category: plane: not judged; 1 categories occur in 2 patients or more" in told
+    assert f"knn (strict), accuracy, location of {name}: " in told
     assert f"{name}: no version of the registry was pretrained on this very dataset; of encoders" in told
     rows = measured(tmp_path / "out")
     assert {row.task for row in rows} == {f"location of {name}"}
