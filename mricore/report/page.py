@@ -20,7 +20,13 @@ from mricore.report.templates import render_template
 
 Picture = NDArray[np.floating]
 View = tuple[str, Picture]
-CURVES = {"losses": "loss/", "gauges": "gauge/", "schedules": "schedule/", "speed": "progress/slices_per_s"}
+CURVES = {
+    "losses": "loss/",
+    "validation": "validation/",
+    "gauges": "gauge/",
+    "schedules": "schedule/",
+    "speed": "progress/slices_per_s",
+}
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,17 @@ KNOWN = (
     Panel("iBOT", "masked patches, cross-entropy in nats", (("loss/ibot", ""),)),
     Panel("KoLeo", "minus log distance of image tokens to their nearest", (("loss/koleo", ""),)),
     Panel(
+        "Segmentation",
+        "Dice of a patch probe on patients of pool and development",
+        (("validation/segmentation", ""),),
+    ),
+    Panel("k-NN accuracy", "mean over tasks, neighbours from other patients", (("validation/mean", ""),)),
+    Panel(
+        "k-NN by task",
+        "accuracy on slices of the dataset",
+        tuple((f"validation/{task}", task) for task in ("location", "sequence", "plane", "vendor")),
+    ),
+    Panel(
         "Teacher entropy",
         "0 certain, 1 uniform; staying at either end is collapse",
         (("gauge/teacher_entropy", ""),),
