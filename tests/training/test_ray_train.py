@@ -20,6 +20,7 @@ SLICES = 75
 
 
 @pytest.mark.servers
+@pytest.mark.slow
 def test_two_workers_on_ray_data_train_on_every_slice_exactly_once(tmp_path, ray_cluster):
     dataset = place(str(tmp_path / "dataset"))
     manifest = small_dataset(dataset, SLICES)

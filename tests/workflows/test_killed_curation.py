@@ -72,6 +72,7 @@ def test_a_killed_curation_goes_on_and_loses_and_doubles_nothing(whole, sign):
 
 
 @pytest.mark.servers
+@pytest.mark.slow
 def test_buckets_give_what_folders_give_and_mistakes_are_told(whole, monkeypatch):
     """SOURCE and DESTINATION in S3; then no such bucket, a wrong secret, one place inside the other."""
     folder, settings = whole

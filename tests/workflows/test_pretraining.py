@@ -33,6 +33,7 @@ def job(*arguments):
 
 
 @pytest.mark.servers
+@pytest.mark.slow
 def test_no_planted_identifier_reaches_any_output(short_folder, monkeypatch):
     """DICOM in a bucket -> dataset and run in a bucket, encoder in an MLflow server: all bytes are read."""
     folder = short_folder
