@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable
 from importlib import resources
@@ -24,6 +25,9 @@ _REMEDIES = {
     "float_type": "write a number, without quotation marks",
 }
 """What to do about pydantic's kinds of error."""
+
+
+_POSITION = re.compile(r" \(at [^()]*\)$")
 
 
 class Documents:
@@ -51,8 +55,10 @@ class Documents:
             return tomllib.loads(self._content(path_or_name))
         except UnicodeDecodeError:
             raise UserError(f"{what} is not UTF-8 text", "save it as UTF-8") from None
-        except tomllib.TOMLDecodeError as error:
-            raise UserError(f"{what}: {error}", f"compare the line with a shipped {self.kind}") from None
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                f"{what} is not TOML{_problem(error)}", f"compare the line with a shipped {self.kind}"
+            ) from None
 
     def refusal(self, where: str, error: ErrorDetails) -> UserError:
         """What a schema does not accept ``where`` in a file, in words of the file."""
@@ -70,11 +76,22 @@ class Documents:
             if path_or_name in self.names():
                 return (self._shipped() / f"{path_or_name}.toml").read_text("utf-8")
             return Path(path_or_name).expanduser().read_text("utf-8-sig")
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
+            cause = error.strerror if isinstance(error, OSError) else "no such home folder"
             raise UserError(
-                f"{self.kind} {path_or_name!r} cannot be read ({error.strerror})",
+                f"{self.kind} {path_or_name!r} cannot be read ({cause})",
                 f"choose one of: {', '.join(self.names())}; or give the path of a TOML file",
             ) from None
+
+
+def _problem(error: Exception) -> str:
+    """What the parser says, or only where, if it quotes something: a key may name a patient."""
+    if not isinstance(error, tomllib.TOMLDecodeError):
+        return ""
+    found = _POSITION.search(str(error))
+    if {"'", '"'} & set(str(error)):
+        return found[0] if found else ""
+    return f": {error}"
 
 
 def refuse_unknown(where: str, names: Iterable[str], known: Iterable[str]) -> None:

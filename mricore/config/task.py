@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
@@ -30,7 +31,7 @@ Axis = Literal["thickest", "axial", "coronal", "sagittal", 0, 1, 2]
 
 def _relative(text: str) -> str:
     if text.startswith(("/", "~")) or ".." in text.split("/") or "\\" in text.split("{")[0]:
-        raise ValueError(f"{text!r} must lie below the task's folder, with / between folders")
+        raise ValueError("files must lie below the task's folder, with / between folders")
     return text
 
 
@@ -272,6 +273,9 @@ def _validated(path_or_name: str, document: Mapping[str, Any]) -> Task:
         place = f"[{'.'.join(section)}]"
         if not isinstance(content, dict):
             raise UserError(f"{what}: {section[-1]} is not a section", f"write {place} above its keys")
+        if section == ("split",) and any(not get_close_matches(key, keys) for key in content):
+            # patients are listed here, so a key that is no mistyped one may name a patient
+            raise UserError(f"{what}: {place} has a key that is unknown", f"valid names: {', '.join(keys)}")
         refuse_unknown(f"{what}: {place} key" if section else f"{what}: key", content, keys)
     try:
         return Task.model_validate_json(json.dumps(document, default=str), strict=True)
@@ -282,10 +286,16 @@ def _validated(path_or_name: str, document: Mapping[str, Any]) -> Task:
 
 
 def _place(location: list[str]) -> str:
-    """Section and key of a setting, without the names that pydantic gives to alternatives."""
+    """Section and key of a setting, without the names that pydantic gives to alternatives.
+
+    In [categories] only what is no part of a file's name is told: keys out of place may name patients.
+    """
     section, *keys = [part for part in location if part not in ("shares", "lists")] or [""]
-    if section in ("categories", "source") and keys[:1] not in ([], ["table"]):
-        keys = keys[: 2 if section == "categories" else 1]
+    if section == "categories":
+        known = [key for key in keys[1:2] if key in Category.model_fields]
+        keys = [] if "[key]" in keys else [*keys[:1], *known]
+    elif section == "source" and keys[:1] not in ([], ["table"]):
+        keys = keys[:1]
     if (section,) not in _SECTIONS and section not in ("classes", "categories"):
         return section
     return " ".join([f"[{section}]", *keys[:2]])

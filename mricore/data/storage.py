@@ -116,8 +116,8 @@ class Place:
             self.write_bytes(_PROBE, b"")
             self.remove(_PROBE)
             return
-        folder = next(one for one in (Path(self.uri), *Path(self.uri).parents) if one.exists())
         with readable_errors(self.uri):
+            folder = next(one for one in (Path(self.uri), *Path(self.uri).parents) if one.exists())
             if not folder.is_dir():
                 raise NotADirectoryError
             if not os.access(folder, os.W_OK | os.X_OK):
@@ -220,7 +220,7 @@ def place(uri: str) -> Place:
     """A place from what a user typed; local paths become absolute, links and ``..`` are resolved.
 
     Raises:
-        UserError: nothing was typed, or a scheme other than ``s3://``.
+        UserError: nothing was typed, a scheme other than ``s3://``, or a path that leads nowhere.
     """
     if not uri.strip():
         raise UserError("an empty address was given", "give a folder or s3://bucket/prefix")
@@ -231,7 +231,22 @@ def place(uri: str) -> Place:
         return Place(S3_SCHEME + "/".join(parts))
     if "://" in uri:
         raise UserError(f"{uri!r} is neither a path nor s3://", "give a local folder or s3://bucket/prefix")
-    return Place(str(Path(uri).expanduser().resolve()))
+    try:
+        return Place(str(expanded(Path(uri)).resolve()))
+    except (RuntimeError, OSError):
+        raise UserError(f"{uri} cannot be followed: its links form a circle", "give another path") from None
+
+
+def expanded(path: Path) -> Path:
+    """A path with the home folder in the place of ``~``.
+
+    Raises:
+        UserError: there is no such home folder.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise UserError(f"{path} begins with no home folder of this machine", "write it out") from None
 
 
 def remove_folder(file_system: fs.FileSystem, path: str) -> None:

@@ -173,7 +173,7 @@ def _own(folder: Path) -> Embedder:
         return Embedder.load(folder)
     try:
         recipe = validated(json.loads(document.read_text())["recipe"])
-    except (ValueError, KeyError, OSError):
+    except (ValueError, LookupError, TypeError, OSError):
         raise UserError(f"{folder} is a damaged checkpoint", "use another checkpoint of the run") from None
     mode = recipe.data.normalization
     return from_weights(folder, "mricore", recipe.augment.global_size, normalization=mode)[0]

@@ -26,7 +26,7 @@ from mricore.config.nnunet import NnUnet
 from mricore.config.task import FOREGROUND
 from mricore.errors import UserError
 from mricore.evaluation.few_shot.losses import one_hot
-from mricore.evaluation.few_shot.slices import resized_masks, shrunken
+from mricore.evaluation.few_shot.slices import resized_masks, shrunken, spacing_at
 from mricore.evaluation.measurements import Measurement
 from mricore.evaluation.metaimage import read_slice, write_slice
 from mricore.evaluation.metrics.measure import measure_all
@@ -313,7 +313,7 @@ def _judged(
     if not few_shot.judge_at_logits:
         return called, truth, volume.spacing
     called, truth = (_as_logits(masks, classes, few_shot.image_size) for masks in (called, truth))
-    return called, truth, (1.0, 1.0, 1.0)
+    return called, truth, spacing_at(volume, truth)
 
 
 def _as_logits(masks: Labels, classes: int, side: int) -> Labels:

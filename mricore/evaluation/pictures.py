@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +28,11 @@ SIDE = 384
 PERCENTILES = (0.5, 99.5)
 PREDICTION = "prediction"
 Layer = NDArray[np.uint8]
+_DAMAGES = (
+    *(ValueError, LookupError, TypeError, EOFError, OSError, RuntimeError, MemoryError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error),  # NotImplementedError is a RuntimeError
+)
+"""What the reader raises for a damaged file, depending on where the damage lies."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,9 +142,10 @@ def load_pictures(source: Place, path: str) -> list[Shown]:
             arrays = {name: stored[name] for name in stored.files}
         facts = json.loads(arrays.pop("facts").tobytes())
         return [_shown(number, fact, arrays) for number, fact in enumerate(facts)]
-    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile):
+    except _DAMAGES:
         raise UserError(
-            f"{path} in {source.uri} holds no pictures", "remove it and evaluate this unit again"
+            f"{path} in {source.uri} holds no pictures",
+            "remove it; for new ones remove the .json of its name in results/ too, and evaluate again",
         ) from None
 
 
@@ -145,4 +153,10 @@ def _shown(number: int, fact: Mapping[str, Any], arrays: Mapping[str, Layer]) ->
     prefix = f"{number}/layer/"
     layers = {name.removeprefix(prefix): layer for name, layer in arrays.items() if name.startswith(prefix)}
     image, truth = arrays[f"{number}/image"], arrays.get(f"{number}/truth")
-    return Shown(fact["task"], fact["case"], fact["index"], image, truth, layers, fact["aspect"])
+    for one in (image, *layers.values(), *([] if truth is None else [truth])):
+        if one.ndim != 2 or one.shape != image.shape or one.dtype != np.uint8:
+            raise ValueError("arrays that are no picture")
+    index, aspect = int(fact["index"]), float(fact["aspect"])
+    if not 0 < aspect < math.inf:
+        raise ValueError("no picture is that high")
+    return Shown(str(fact["task"]), str(fact["case"]), index, image, truth, layers, aspect)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mricore.config.probes import PatchProbe
 from mricore.config.schema import Normalization
+from mricore.errors import UserError
 from mricore.evaluation.features import as_trained
 from mricore.evaluation.patch_probe import Taught, learned, mean_dice
 from mricore.evaluation.protocol import embed_slices
@@ -50,10 +51,15 @@ class SegmentationProxy:
         """Choose the slices; the volumes need not be kept afterwards.
 
         Raises:
-            UserError: fewer than two patients of the pool show a class.
+            UserError: fewer than two patients of the pool show a class, or all of them are learned from.
         """
         taught = [draw(labelled, number, seed, TRAINING, validation=0).training for number in range(DRAWS)]
         judged = _judged(labelled)
+        if not all(_apart(labelled, judged, chosen) for chosen in taught):
+            raise UserError(
+                f"task {labelled.task.name}: nobody is left to judge after {TRAINING} slices were learned from",
+                "give pool and development more patients in [split]",
+            )
         keys = sorted({*judged, *(key for keys in taught for key in keys)})
         place = {key: index for index, key in enumerate(keys)}
         needed = {key.case for key in keys}

@@ -1,4 +1,4 @@
-"""Silence around pydicom and the codecs.
+"""Silence around pydicom, nibabel and the codecs.
 
 They quote the values of a file in their warnings and log records, and an identifier among them must reach
 neither. Whatever hands them bytes of a file runs inside ``quiet``.
@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-_LOGGERS = ("pydicom", "pylibjpeg", "openjpeg", "jpeg_ls", "PIL")
+_LOGGERS = ("pydicom", "nibabel.global", "pylibjpeg", "openjpeg", "jpeg_ls", "PIL")
 _SILENT = logging.CRITICAL + 1
 
 

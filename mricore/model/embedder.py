@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -86,10 +86,13 @@ class Embedder(nn.Module):
             document = json.loads((folder / SETTINGS).read_text())
             if document["format"] != FORMAT:
                 raise UserError(f"{folder} has another format", "load it with the version that wrote it")
-            embedder = cls(
-                checked(Model, document["model"]), document["image_size"], document["normalization"]
-            )
-        except (OSError, KeyError, ValueError):
+            size, normalization = document["image_size"], document["normalization"]
+            if not isinstance(size, int) or normalization not in get_args(Normalization):
+                raise ValueError
+            embedder = cls(checked(Model, document["model"]), size, normalization)
+            if size < 1 or size % embedder.settings.patch:
+                raise ValueError
+        except (OSError, LookupError, TypeError, ValueError):
             raise UserError(
                 f"{folder} holds no mricore encoder", "give a folder that contains embedder.json"
             ) from None

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
+
 from mricore.data.storage import Place
 from mricore.errors import UserError
 from mricore.evaluation.measurements import Measurement, from_csv
@@ -14,6 +16,25 @@ from mricore.evaluation.pictures import Shown, load_pictures
 from mricore.evaluation.units import MEASUREMENTS, PICTURES, RESULTS, SUMMARY
 
 Document = Mapping[str, Any]
+
+
+class _Summary(BaseModel, strict=True):
+    """What the report takes from the summary of an evaluation; further keys are told as they are."""
+
+    units: list[str] = []
+    failed: list[str] = []
+    encoders: dict[str, dict[str, Any]] = {}
+    leaks: dict[str, str] = {}
+
+
+class _UnitDocument(BaseModel, strict=True):
+    """What the report takes from the document of a unit."""
+
+    encoder: str
+    identity: dict[str, Any] = {}
+    seconds: float = 0
+    epoch: int | None = None
+    curve: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -52,12 +73,12 @@ def read_results(places: Sequence[Place]) -> Results:
     units: dict[str, Document] = {}
     pictures: dict[str, list[Picture]] = {}
     for source in places:
-        summaries += [_document(source, SUMMARY)] if source.exists(SUMMARY) else []
+        summaries += [_document(source, SUMMARY, _Summary)] if source.exists(SUMMARY) else []
         digests = _digests(source, summaries[-1] if source.exists(SUMMARY) else {})
         for row in _measured(source, digests):
             _add(rows, row, source)
         for digest in digests:
-            units[digest] = _document(source, f"{RESULTS}/{digest}.json")
+            units[digest] = _document(source, f"{RESULTS}/{digest}.json", _UnitDocument)
             pictures[digest] = _pictures(source, digest, units[digest])
     everything = [one for digest in sorted(pictures) for one in pictures[digest]]
     return Results(sorted(rows.values()), summaries, [units[digest] for digest in sorted(units)], everything)
@@ -91,13 +112,13 @@ def _rows(source: Place, path: str, only: int | None = None) -> list[Measurement
         raise UserError(f"{path} in {source.uri} is damaged", "remove it and evaluate again") from None
 
 
-def _document(source: Place, path: str) -> Document:
+def _document(source: Place, path: str, kind: type[BaseModel]) -> Document:
+    """A file as it is, if what the report takes from it has the types that it needs."""
     try:
-        document = json.loads(source.read_bytes(path))
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise UserError(f"{path} in {source.uri} is damaged", "remove it and evaluate again")
+        document: Document = json.loads(source.read_bytes(path))
+        kind.model_validate(document)
+    except (ValueError, RecursionError):
+        raise UserError(f"{path} in {source.uri} is damaged", "remove it and evaluate again") from None
     return document
 
 

@@ -18,6 +18,7 @@ def run(main: Callable[[Sequence[str] | None], None], arguments: Sequence[str] |
     A fault of ours passes through with its traceback, and Python then exits with 1.
     """
     try:
+        _require_text(sys.argv[1:] if arguments is None else arguments)
         main(arguments)
     except UserError as error:
         print(f"error: {error.problem}\n       {error.remedy}", file=sys.stderr)
@@ -26,6 +27,16 @@ def run(main: Callable[[Sequence[str] | None], None], arguments: Sequence[str] |
         print("interrupted; the same command continues", file=sys.stderr)
         return EXIT_INTERRUPTED
     return EXIT_DONE
+
+
+def _require_text(arguments: Sequence[str]) -> None:
+    """Refuse names in another encoding: Ray keeps the command line, and neither it nor Arrow takes them."""
+    try:
+        "".join(arguments).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            "an argument is not UTF-8 text", "rename the folder, or give a link to it with a plain name"
+        ) from None
 
 
 def whole_number(least: int) -> Callable[[str], int]:

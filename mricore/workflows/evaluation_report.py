@@ -94,4 +94,4 @@ def _file(out: str) -> tuple[Place, str]:
     folder, _, name = out.rpartition("/")
     if not name.endswith(".html"):
         raise UserError(f"{out!r} is no page", "give a file that ends in .html")
-    return place(folder or str(Path.cwd())), name
+    return place(folder or ("/" if out.startswith("/") else str(Path.cwd()))), name

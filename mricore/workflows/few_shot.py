@@ -111,6 +111,8 @@ def _of_draw(plan: Plan, labelled: LabelledTask, drawn: Draw, version: str) -> I
 def _competitor(plan: Plan, labelled: LabelledTask, drawn: Draw, version: str, named: dict[str, Any]) -> Unit:
     settings, threads = plan.section(COMPETITOR, NnUnet), plan.running.threads
     lengths = settings.model_dump(mode="json", exclude={"python"})
+    # one thread augments in the process that trains, more in others, which draw other numbers
+    lengths["threads"] = threads
     chosen, part = plan.section(SECTION, FewShot), plan.request.part
     return Unit(
         PROTOCOL,

@@ -21,7 +21,7 @@ from mricore.workflows.frozen import SECTION as FEATURES
 from mricore.workflows.frozen import feature_input, feature_inputs, feature_settings
 from mricore.workflows.knn_curated import SECTION as SAMPLE
 from mricore.workflows.knn_curated import curated_units
-from mricore.workflows.linear_probe import TASK, gathered, probed_name, told_apart
+from mricore.workflows.linear_probe import gathered, patients_in, probed_name, told_apart
 
 VERSION = 1
 """Raised when the same settings give other numbers."""
@@ -43,21 +43,10 @@ class NeighbourWork:
 
     def __call__(self, *given: LabelledTask | Parts, device: str) -> Made:
         """The unit's result, from tasks and then the features of each; all is computed on the CPU."""
-        name, slices = gathered(given, self.category)
+        name, slices = gathered(given, self.category, self.part)
         tasks = [one for one in given if isinstance(one, LabelledTask)]
-        if self.part == "development":
-            slices = slices.only(~np.isin(slices.patients, self._patients(tasks, "test")))
-        judged = np.isin(slices.patients, self._patients(tasks, self.part))
+        judged = np.isin(slices.patients, patients_in(tasks, self.part, self.category))
         return Made(run(self.encoder, name, slices, judged, self.settings))
-
-    def _patients(self, tasks: list[LabelledTask], part: Part) -> list[str]:
-        """Patients of a part, as the slices of several tasks name them."""
-        several = self.category == TASK
-        return [
-            f"{one.task.name}:{patient}" if several else patient
-            for one in tasks
-            for patient in one.split.patients(part)
-        ]
 
 
 def settings(request: EvaluationRequest) -> dict[str, Frozen]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from mricore.config.fields import Frozen
 from mricore.config.probes import Features, LinearProbe, PaperProbe, StrictProbe, linear_probe
 from mricore.errors import UserError
@@ -13,13 +15,14 @@ from mricore.evaluation.features import Parts
 from mricore.evaluation.linear_probe import PROTOCOL, Probed, across_tasks, of_task, run_draw
 from mricore.evaluation.runner import Inputs
 from mricore.evaluation.tasks.labelled_task import LabelledTask
+from mricore.evaluation.tasks.splits import Part
 from mricore.evaluation.units import Made, Unit
 from mricore.workflows.evaluate import Plan, Protocol, task_input
 from mricore.workflows.evaluation_arguments import EvaluationRequest
 from mricore.workflows.frozen import SECTION as FEATURES
 from mricore.workflows.frozen import feature_input, feature_inputs, feature_settings
 
-VERSION = 1
+VERSION = 2
 """Raised when the same settings give other numbers."""
 SECTION = "linear_probe"
 TASK = "task"
@@ -28,28 +31,48 @@ TASK = "task"
 
 @dataclass(frozen=True)
 class ProbeWork:
-    """Learns a category from features of some patients and names it for the others."""
+    """Learns a category from features of some patients and names it for the others.
+
+    Its patients are split anew, whatever the parts of the task; but where choices are made, on the part
+    "development", those of the test part are left out.
+    """
 
     encoder: str
     category: str
     draw: int
     seed: int
     settings: LinearProbe
+    part: Part
 
     def __call__(self, *given: LabelledTask | Parts, device: str) -> Made:
         """The unit's result, from tasks and then the features of each; all is computed on the CPU."""
-        name, slices = gathered(given, self.category)
+        name, slices = gathered(given, self.category, self.part)
         return Made(run_draw(self.encoder, name, slices, self.draw, self.seed, self.settings))
 
 
-def gathered(given: Sequence[LabelledTask | Parts], category: str) -> tuple[str, Probed]:
-    """The name in rows and the slices with a category, from tasks and then the features of each."""
+def gathered(given: Sequence[LabelledTask | Parts], category: str, part: Part) -> tuple[str, Probed]:
+    """The name in rows and the slices with a category, from tasks and then the features of each.
+
+    With the part "development" those of test patients are not among them.
+    """
     tasks = [one for one in given if isinstance(one, LabelledTask)]
     parts = [one for one in given if isinstance(one, Parts)]
-    name = probed_name(tasks, category)
     if category == TASK:
-        return name, across_tasks([(one, kept.of) for one, kept in zip(tasks, parts, strict=True)], 0)
-    return name, of_task(tasks[0], category, parts[0].of)
+        slices = across_tasks([(one, kept.of) for one, kept in zip(tasks, parts, strict=True)], 0)
+    else:
+        slices = of_task(tasks[0], category, parts[0].of)
+    if part == "development":
+        slices = slices.only(~np.isin(slices.patients, patients_in(tasks, "test", category)))
+    return probed_name(tasks, category), slices
+
+
+def patients_in(tasks: Sequence[LabelledTask], part: Part, category: str) -> list[str]:
+    """Patients of a part, as the slices with a category name them."""
+    return [
+        f"{one.task.name}:{patient}" if category == TASK else patient
+        for one in tasks
+        for patient in one.split.patients(part)
+    ]
 
 
 def probed_name(tasks: list[LabelledTask], category: str) -> str:
@@ -120,7 +143,7 @@ def _unit(plan: Plan, tasks: list[LabelledTask], category: str, contender: Conte
         contender.name,
         number,
         identity,
-        ProbeWork(contender.name, category, number, plan.request.seed, chosen),
+        ProbeWork(contender.name, category, number, plan.request.seed, chosen, plan.request.part),
         (*map(task_input, tasks), *(feature_input(one, contender) for one in tasks)),
         {"origin": contender.origin},
     )

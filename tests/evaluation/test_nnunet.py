@@ -13,12 +13,18 @@ from small_tasks import small_task
 
 from mricore.config.few_shot import FewShot
 from mricore.config.nnunet import NnUnet
+from mricore.config.running import Running
+from mricore.data.storage import place
 from mricore.errors import UserError
 from mricore.evaluation import nnunet
 from mricore.evaluation.metaimage import read_slice, write_slice
 from mricore.evaluation.metrics.measure import measure
 from mricore.evaluation.nnunet import Folders
 from mricore.evaluation.tasks.drawing import draw
+from mricore.workflows.evaluate import Plan
+from mricore.workflows.evaluation_arguments import EvaluationRequest
+from mricore.workflows.few_shot import settings as few_shot_settings
+from mricore.workflows.few_shot import units as few_shot_units
 
 HEADER = (
     b"ObjectType = Image\nNDims = 2\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
@@ -221,3 +227,27 @@ def test_the_real_nnunet_reads_what_we_write_and_we_what_it_writes(tmp_path):
     subprocess.run([settings.python or sys.executable, "-c", code], cwd=tmp_path, check=True)
     np.testing.assert_array_equal(np.load(tmp_path / "image.npy"), values)
     np.testing.assert_array_equal(read_slice(tmp_path / "mask.mha"), values > 0.5)
+
+
+def test_masks_at_another_size_keep_their_millimetres(labelled):
+    """Else surfaces of nnU-Net would be judged by another ruler than those of encoders."""
+    (volume, *_) = labelled.of("test")
+    settings = FewShot(judge_at_logits=True, image_size=64)
+    _, truth, spacing = nnunet._judged(volume, volume.mask, 2, settings)
+    for size, full, mm, found in zip(
+        truth.shape, volume.mask.shape, volume.spacing, spacing, strict=True
+    ):
+        assert size * found == pytest.approx(full * mm)
+
+
+def test_threads_of_nnunet_tell_its_units_apart(labelled, tmp_path, monkeypatch):
+    """With one thread it augments where it trains, with several in other processes: other random numbers."""
+    monkeypatch.setattr(nnunet, "installed_version", lambda _: "2.8")
+    request = EvaluationRequest(("t",), "d", (), "cpu", nnunet=True)
+    digests = set()
+    for threads in (1, 2):
+        settings = {**few_shot_settings(request), "run": Running(threads=threads)}
+        plan = Plan(request, settings, [labelled], [], place(str(tmp_path)))
+        ((unit,), _) = few_shot_units(plan)
+        digests.add(unit.digest)
+    assert len(digests) == 2

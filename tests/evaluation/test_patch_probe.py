@@ -6,6 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from small_tasks import pixel_features, small_task
 
 from mricore.config.probes import PatchProbe
+from mricore.errors import UserError
 from mricore.evaluation import patch_probe
 from mricore.evaluation.patch_probe import Taught, learned, mean_dice, run_draw, segmented, shares
 from mricore.evaluation.proxy import SegmentationProxy
@@ -147,3 +148,8 @@ def test_the_proxy_judges_no_patient_that_it_learned_from():
     for taught, judged in proxy.draws:
         assert len(taught) == 5
         assert judged and not {patients[place] for place in taught} & {patients[place] for place in judged}
+
+
+def test_a_proxy_that_could_judge_nobody_is_refused():
+    with pytest.raises(UserError, match="nobody is left to judge"):
+        SegmentationProxy.of(small_task(pool=5, development=0), "slice", seed=0)

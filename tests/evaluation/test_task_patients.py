@@ -160,6 +160,16 @@ def test_names_splits_and_digests_do_not_change_with_names_and_folders(tmp_path)
         np.testing.assert_array_equal(first.image, second.image)
 
 
+def test_lists_that_mean_other_patients_after_files_were_renamed_give_another_digest(tmp_path):
+    """Else results of the one split would be taken for those of the other."""
+    lists = {"pool": ("ann", "bob"), "development": ("cy",), "test": ("dee",)}
+    for folder, names in (("one", ("ann", "bob", "cy", "dee")), ("two", ("dee", "bob", "cy", "ann"))):
+        write_cases(tmp_path / folder, names)
+    one, two = (read_volumes(declared(split=lists), tmp_path / folder) for folder in ("one", "two"))
+    assert one.split.test != two.split.test
+    assert one.digest != two.digest
+
+
 def test_binary_and_multi_class_tasks_share_the_split_of_patients(tmp_path):
     write_cases(tmp_path, NAMES)
     whole, some = declared(split=TENTHS), with_classes(declared(split=TENTHS), "far")

@@ -12,15 +12,15 @@ from mricore.config.few_shot import FewShot
 from mricore.config.task import FOREGROUND
 from mricore.evaluation.contender import Contender
 from mricore.evaluation.few_shot.fitting import CurvePoint, Fitted, fit
-from mricore.evaluation.few_shot.judge import Judge, Labels, mean_dice
+from mricore.evaluation.few_shot.judge import Judge, mean_dice
 from mricore.evaluation.few_shot.segmenter import build_segmenter
-from mricore.evaluation.few_shot.slices import prepared
+from mricore.evaluation.few_shot.slices import prepared, spacing_at
 from mricore.evaluation.measurements import Measurement
 from mricore.evaluation.metrics.measure import Finding, measure_all
 from mricore.evaluation.pictures import PREDICTION, Shown, shown, slices_to_show
 from mricore.evaluation.tasks.labelled_task import LabelledTask
 from mricore.evaluation.tasks.splits import Draw, Part
-from mricore.evaluation.tasks.volume import LabelledVolume, SliceKey, Spacing
+from mricore.evaluation.tasks.volume import LabelledVolume, SliceKey
 
 PROTOCOL = "few_shot"
 _WEIGHTS = 0
@@ -94,7 +94,7 @@ def _findings(
         volumes = [_without_empty(volume) for volume in volumes if volume.mask.any()]
     masks = ((judge.predicted(volume.image), judge.truth(volume.mask)) for volume in volumes)
     judged = [
-        (found, truth, _spacing(volume, truth)) for volume, (found, truth) in zip(volumes, masks, strict=True)
+        (found, truth, spacing_at(volume, truth)) for volume, (found, truth) in zip(volumes, masks, strict=True)
     ]
     findings = measure_all(judged, names, judge.settings.metrics)
     return list(zip(volumes, findings, strict=True))
@@ -103,15 +103,6 @@ def _findings(
 def _without_empty(volume: LabelledVolume) -> LabelledVolume:
     shows = volume.mask.any((1, 2))
     return replace(volume, image=volume.image[shows], mask=volume.mask[shows])
-
-
-def _spacing(volume: LabelledVolume, masks: Labels) -> Spacing:
-    """Millimetres between the pixels of masks (S, r, c) that show a volume."""
-    depth, *plane = volume.spacing
-    _, *full = volume.mask.shape
-    _, *size = masks.shape
-    height, width = (mm * whole / part for mm, whole, part in zip(plane, full, size, strict=True))
-    return depth, height, width
 
 
 def _picture(judge: Judge, labelled: LabelledTask, key: SliceKey) -> Shown:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mricore.errors import UserError
+from mricore.evaluation.tasks.volume import LabelledVolume, Spacing
 
 LEVELS = 255
 ROUNDING = 1e-6
@@ -66,3 +67,12 @@ def shrunken(target: Tensor, size: int) -> Tensor:
     shares = F.interpolate(target[:, 1:], (size, size), mode="bilinear", antialias=True)
     classes = (shares > 0.5).float()
     return torch.cat([1 - classes.sum(1, keepdim=True), classes], 1)
+
+
+def spacing_at(volume: LabelledVolume, masks: NDArray[np.uint8]) -> Spacing:
+    """Millimetres between the pixels of masks (S, r, c) that show a volume."""
+    depth, *plane = volume.spacing
+    _, *full = volume.mask.shape
+    _, *size = masks.shape
+    height, width = (mm * whole / part for mm, whole, part in zip(plane, full, size, strict=True))
+    return depth, height, width

@@ -19,8 +19,8 @@ from mricore.evaluation.tasks.volume import LabelledVolume, SliceKey
 class LabelledTask:
     """Volumes in order of their names.
 
-    ``digest`` is the same for the same declaration, pixels, masks and patients, wherever the files lie and
-    whatever they are called. ``left_out`` counts cases that could not be used by reason
+    ``digest`` is the same for the same declaration, pixels, masks, patients and split, wherever the files lie
+    and whatever they are called. ``left_out`` counts cases that could not be used by reason
     (``mricore.evaluation.tasks.flaws``).
     """
 

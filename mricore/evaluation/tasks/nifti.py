@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mricore.config.task import Axis, Source
 from mricore.evaluation.tasks.flaws import CaseRefusedError, Flaw
 from mricore.evaluation.tasks.volume import Spacing
+from mricore.imaging.quiet import quiet
 
 MOST_VOXELS = 2**30
 _LONGEST_BY = 1.05
@@ -59,7 +60,10 @@ def read_nifti(path: Path, damaged: Flaw) -> Stored:
         raise CaseRefusedError(damaged)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise CaseRefusedError(Flaw.NOT_FINITE)
-    return Stored(array.astype(np.float32) if array.dtype == np.float64 else array, affine)
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # whatever becomes infinite is refused with the case
+            array = array.astype(np.float32, copy=False)
+    return Stored(array, affine)
 
 
 def corners(shape: tuple[int, ...]) -> NDArray[np.float64]:
@@ -127,10 +131,11 @@ def read_volume(
 def _loaded(path: Path, damaged: Flaw) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """What a file holds, of any shape, and where its voxels lie."""
     try:
-        image = _opened(path.read_bytes())
-        large = bool(np.prod(image.shape, dtype=np.float64) > MOST_VOXELS)
-        if not large:
-            return np.asarray(image.dataobj), np.asarray(image.affine, np.float64)
+        with quiet():  # nibabel quotes bytes of the header
+            image = _opened(path.read_bytes())
+            large = bool(np.prod(image.shape, dtype=np.float64) > MOST_VOXELS)
+            if not large:
+                return np.asarray(image.dataobj), np.asarray(image.affine, np.float64)
     except MemoryError:
         large = True
     except Exception:  # noqa: BLE001 - readers raise almost anything on damaged bytes

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mricore.config.task import Source, Task
-from mricore.data.storage import Place
+from mricore.data.storage import Place, expanded
 from mricore.errors import UserError
 from mricore.evaluation.tasks import dicom, nifti, png
 from mricore.evaluation.tasks.cases import CaseFiles, find_cases
 from mricore.evaluation.tasks.flaws import CaseRefusedError, Flaw
 from mricore.evaluation.tasks.labelled_task import LabelledTask
 from mricore.evaluation.tasks.masks import class_numbers
+from mricore.evaluation.tasks.splits import Split
 from mricore.evaluation.tasks.splitting import Patient, split_patients
 from mricore.evaluation.tasks.volume import LabelledVolume, Spacing
 
@@ -50,7 +51,7 @@ def read_volumes(task: Task, root: Path) -> LabelledTask:
     Raises:
         UserError: the folder or a table cannot be read, no case is usable, or patients are too few.
     """
-    root = root.expanduser()
+    root = expanded(root)
     cases, not_in_table = find_cases(task, root)
     left_out: Counter[str] = Counter({Flaw.NOT_IN_TABLE.value: not_in_table} if not_in_table else {})
     found: dict[str, _Read] = {}
@@ -99,6 +100,8 @@ def _volume(task: Task, case: CaseFiles) -> tuple[NDArray[Any], NDArray[Any], Sp
         spacing = task.source.spacing
     if isnan(spacing[0]):
         raise CaseRefusedError(Flaw.NOT_A_VOLUME)
+    if not _has_finite_range(image):
+        raise CaseRefusedError(Flaw.NOT_FINITE)
     image, mask = (np.ascontiguousarray(np.rot90(one, quarters, (1, 2))) for one in (image, mask))
     return image, mask, spacing
 
@@ -114,6 +117,14 @@ def _stored(source: Source, case: CaseFiles) -> tuple[NDArray[Any], NDArray[Any]
     return nifti.read_volume(case.images[0][1], masks[0], source)
 
 
+def _has_finite_range(image: NDArray[Any]) -> bool:
+    """Whether all values are finite, and slices can be scaled by the difference of their ends as float32."""
+    if image.dtype.kind != "f":
+        return True
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(np.float32(image.max()) - np.float32(image.min())))
+
+
 def _numbered(task: Task, reads: Sequence[_Read], left_out: dict[str, int]) -> LabelledTask:
     """Names for cases and patients in the order given."""
     digests: dict[str, str] = {}
@@ -125,7 +136,7 @@ def _numbered(task: Task, reads: Sequence[_Read], left_out: dict[str, int]) -> L
         for case, read in zip(_names(f"{task.name}-", len(reads)), reads, strict=True)
     )
     split = split_patients(task, [Patient(names[called], called, digests[called]) for called in digests])
-    return LabelledTask(task, volumes, split, _digest_of_all(task, volumes), left_out)
+    return LabelledTask(task, volumes, split, _digest_of_all(task, volumes, split), left_out)
 
 
 def _names(prefix: str, count: int) -> list[str]:
@@ -141,8 +152,9 @@ def _digest(array: NDArray[Any]) -> str:
     return state.hexdigest()
 
 
-def _digest_of_all(task: Task, volumes: Sequence[LabelledVolume]) -> str:
-    state = hashlib.sha256(task.model_dump_json().encode())
+def _digest_of_all(task: Task, volumes: Sequence[LabelledVolume], split: Split) -> str:
+    """Parts count by themselves: lists of patients say names of files, which the rest does not depend on."""
+    state = hashlib.sha256(f"{task.model_dump_json()} {split}".encode())
     for volume in volumes:
         state.update(f"{volume.case} {volume.patient} {volume.spacing} {dict(volume.categories)}".encode())
         state.update((_digest(volume.image) + _digest(volume.mask)).encode())

@@ -77,7 +77,8 @@ def _real(pixels: NDArray[Any], header: FrameHeader) -> NDArray[Any]:
         pixels = without_padding(pixels, padding, counted.darkest(header.slope))
     if (header.slope, header.intercept) == (1, 0):
         return pixels
-    return (header.slope * pixels.astype(np.float64) + header.intercept).astype(np.float32)
+    with np.errstate(over="ignore"):  # whatever becomes infinite is refused with the case
+        return (header.slope * pixels.astype(np.float64) + header.intercept).astype(np.float32)
 
 
 def spacing_of(slices: Sequence[Placed]) -> Spacing:
