@@ -127,7 +127,8 @@ class Clusters(Frozen):
     starts: int = Field(1, ge=1)
     """scikit-learn's n_init; its "auto", which the paper must have meant, is 1 with k-means++."""
     objects: Literal["single", "each"] = "single"
-    """The best cluster is sought on slices that show one class alone (the paper), or for each class shown."""
+    """The best cluster is sought on slices that show one class alone, which is how we read the paper's
+    "only one object of interest", or for each class shown."""
     standardize: bool = False
     """Scale each channel by its mean and deviation before clustering."""
     sample: int = Field(20_000, ge=1)

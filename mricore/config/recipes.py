@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mricore.config.curation import Curation
 from mricore.config.encoders import plain_vit_b, sam_vit_b, sam_vit_h, sam_vit_l, sam_vit_s
 from mricore.config.schema import (
     Augment,
@@ -31,6 +32,8 @@ def tiny() -> Recipe:
     """
     return Recipe(
         name="tiny",
+        # of 510 slices, larger row groups would make batches of neighbours in the shard
+        curation=Curation(slices_per_row_group=32),
         model=Model(
             dim=96,
             depth=4,

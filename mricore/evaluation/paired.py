@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from mricore.evaluation.metrics.measure import MEAN
 Place = tuple[int, str, str]
 """Draw, patient and case."""
 Measured = dict[Place, float]
+SAME = ("data", "seed", "part", "version")
+"""What units must share for their draws to be the same."""
 
 
 @dataclass(frozen=True, order=True)
@@ -72,6 +75,28 @@ def tables(
     return {
         question: _table(question, found[question]) for question in sorted(found) if question.metric in wanted
     }
+
+
+def require_same_draws(units: Iterable[Mapping[str, Any]]) -> None:
+    """Make sure that draws of the same number are the same draws; ``units`` are documents of units.
+
+    Rows tell a draw by its number and patients by theirs, which are the same words for other seeds and data.
+
+    Raises:
+        UserError: two units of a protocol, task and draw have other data, seed, part or version.
+    """
+    known: dict[tuple[str, ...], Mapping[str, Any]] = {}
+    for unit in units:
+        key = tuple(str(unit.get(name)) for name in ("protocol", "task", "draw"))
+        own = unit.get("identity", {})
+        first = known.setdefault(key, own)
+        for name in SAME:
+            if own.get(name) != first.get(name):
+                raise UserError(
+                    f"{key[0]} on {key[1]}: units of draw {key[2]} have other {name}, so encoders were not "
+                    "judged on the same draws",
+                    "evaluate all of them by the same version on the same task with the same seed and part",
+                )
 
 
 def _add(values: Measured, row: Measurement, question: Question) -> None:

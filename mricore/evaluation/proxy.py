@@ -57,7 +57,7 @@ class SegmentationProxy:
         judged = _judged(labelled)
         if not all(_apart(labelled, judged, chosen) for chosen in taught):
             raise UserError(
-                f"task {labelled.task.name}: nobody is left to judge after {TRAINING} slices were learned from",
+                f"task {labelled.task.name}: nobody is left to judge beside {TRAINING} slices to learn from",
                 "give pool and development more patients in [split]",
             )
         keys = sorted({*judged, *(key for keys in taught for key in keys)})

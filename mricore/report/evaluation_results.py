@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from mricore.data.storage import Place
 from mricore.errors import UserError
 from mricore.evaluation.measurements import Measurement, from_csv
+from mricore.evaluation.paired import require_same_draws
 from mricore.evaluation.pictures import Shown, load_pictures
 from mricore.evaluation.units import MEASUREMENTS, PICTURES, RESULTS, SUMMARY
 
@@ -66,7 +67,8 @@ def read_results(places: Sequence[Place]) -> Results:
     An evaluation that was stopped has neither table nor summary; then all units count.
 
     Raises:
-        UserError: a folder has no results, a file is damaged, or two folders measured the same differently.
+        UserError: a folder has no results, a file is damaged, two folders measured the same differently, or
+            draws of the same number are not the same.
     """
     rows: dict[tuple[Any, ...], Measurement] = {}
     summaries: list[Document] = []
@@ -80,6 +82,7 @@ def read_results(places: Sequence[Place]) -> Results:
         for digest in digests:
             units[digest] = _document(source, f"{RESULTS}/{digest}.json", _UnitDocument)
             pictures[digest] = _pictures(source, digest, units[digest])
+    require_same_draws(units[digest] for digest in sorted(units))
     everything = [one for digest in sorted(pictures) for one in pictures[digest]]
     return Results(sorted(rows.values()), summaries, [units[digest] for digest in sorted(units)], everything)
 

@@ -121,9 +121,7 @@ def evaluate(request: EvaluationRequest, protocol: Protocol) -> None:
     where = home(None)
     out = place(request.out) if request.out else Place(where.outputs.joined(f"evaluation/{protocol.name}"))
     out.require_writable()
-    contenders = open_contenders(request.encoders, request.seed)
-    if request.decoder is not None:
-        contenders = [with_decoder(one, Path(request.decoder)) for one in contenders]
+    contenders = open_contenders(request.encoders, request.seed, request.decoder)
     _check_baseline(request, contenders)
     plan = Plan(request, settings, read_tasks(request), contenders, out, open_curated(request))
     leaks = _leaks(plan, where)
@@ -143,8 +141,10 @@ def evaluate(request: EvaluationRequest, protocol: Protocol) -> None:
     _end(ran.failures, len(units))
 
 
-def open_contenders(texts: Sequence[str], seed: int) -> list[Contender]:
+def open_contenders(texts: Sequence[str], seed: int, decoder: str | None = None) -> list[Contender]:
     """All encoders, told one by one; random ones last, as they may have the architecture of others.
+
+    Those without a decoder get the one of the file ``decoder``: see ``with_decoder``.
 
     Raises:
         UserError: an encoder cannot be had, or two are the same.
@@ -153,6 +153,7 @@ def open_contenders(texts: Sequence[str], seed: int) -> list[Contender]:
     found: dict[str, Contender] = {}
     for spec in sorted(specs, key=lambda one: one.kind == "random"):
         contender = opened(_resolved(spec), seed, {name: one.embedder for name, one in found.items()})
+        contender = with_decoder(contender, Path(decoder)) if decoder is not None else contender
         twin = next((name for name, one in found.items() if one.digest == contender.digest), None)
         if twin is not None:
             raise UserError(f"{spec.name} and {twin} are the same encoder", "leave one of them out")
@@ -242,7 +243,10 @@ def _write_summary(
             for one in plan.tasks
         },
         "datasets": {curated.name: {"digest": curated.manifest.digest}} if curated else {},
-        "encoders": {one.name: {"origin": one.origin, "digest": one.digest} for one in plan.contenders},
+        "encoders": {
+            one.name: {"origin": one.origin, "digest": one.digest, "has_decoder": bool(one.decoder)}
+            for one in plan.contenders
+        },
         "leaks": dict(leaks),
         "units": [unit.digest for unit in units],
         "failed": [str(one) for one in failures],

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mricore.data.manifest import MANIFEST, Manifest, has_manifest, read_manifest
 from mricore.data.storage import Place, place
 from mricore.errors import UserError
+from mricore.evaluation.contenders import RANDOM
 from mricore.evaluation.tasks.labelled_task import LabelledTask
 from mricore.evaluation.tasks.leaks import find_leaks
 from mricore.registry.judged import is_version, trained_on
@@ -23,13 +24,18 @@ def leak_verdicts(
     Raises:
         UserError: ``pretraining`` is no curated dataset.
     """
-    datasets = [_given(pretraining)] if pretraining is not None else _of_versions(origins, where)
+    unknown: list[str] = []
+    if pretraining is not None:
+        datasets = [_given(pretraining)]
+    else:
+        datasets, unknown = _of_versions(origins, where)
     verdicts = {}
     for labelled in tasks:
         told = [str(find_leaks(labelled, source, manifest)) for source, manifest in datasets]
-        verdicts[labelled.task.name] = "; ".join(told) or (
-            f"{labelled.task.name}: not compared with any pretraining data (give --pretraining DATASET)"
-        )
+        if not told:
+            name = labelled.task.name
+            told = [f"{name}: not compared with any pretraining data (give --pretraining DATASET)"]
+        verdicts[labelled.task.name] = "; ".join([*told, *unknown])
         print(f"leaks: {verdicts[labelled.task.name]}", flush=True)
     return verdicts
 
@@ -39,15 +45,20 @@ def _given(pretraining: str) -> tuple[Place, Manifest]:
     return source, read_manifest(source)
 
 
-def _of_versions(origins: Sequence[str], where: Home) -> list[tuple[Place, Manifest]]:
-    """The datasets of versions that lie where this machine keeps datasets; others are told as missing."""
+def _of_versions(origins: Sequence[str], where: Home) -> tuple[list[tuple[Place, Manifest]], list[str]]:
+    """The datasets of versions that lie where this machine keeps datasets, and of whom nothing is known."""
     wanted = {trained_on(origin, where): origin for origin in origins if is_version(origin)}
     wanted.pop("", None)
     there = {manifest.digest: (source, manifest) for source, manifest in _kept(where)} if wanted else {}
-    for digest, origin in wanted.items():
-        if digest not in there:
-            print(f"leaks: {origin} was trained on dataset {digest[:16]}, which is not here")
-    return [there[digest] for digest in wanted if digest in there]
+    unknown = [
+        f"{origin} was trained on dataset {digest[:16]}, which is not here"
+        for digest, origin in wanted.items()
+        if digest not in there
+    ]
+    found = [there[digest] for digest in wanted if digest in there]
+    if found and not all(is_version(origin) or origin.startswith(RANDOM) for origin in origins):
+        unknown.append("of encoders that are not in the registry it is not known")
+    return found, unknown
 
 
 def _kept(where: Home) -> list[tuple[Place, Manifest]]:

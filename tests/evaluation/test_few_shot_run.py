@@ -330,3 +330,12 @@ def test_a_late_rate_gives_each_step_the_one_before():
     assert all(torch.equal(a, b) for a, b in zip(punctual[0], late[0], strict=True))
     punctual, late = (fitted(2 * [0.0], epochs=2, least_epochs=0, late_rate=one)[1] for one in (False, True))
     assert not all(torch.equal(a, b) for a, b in zip(punctual[1], late[1], strict=True))
+
+
+def test_a_decoder_of_another_width_than_the_neck_is_told_before_anything_runs():
+    one = contender("sam", with_decoder=True)
+    narrow = SAM.model_copy(update={"neck_dim": SAM.neck_dim // 2})
+    embedder = Embedder(narrow, 32, "slice")
+    initialise(embedder, torch.Generator().manual_seed(0))
+    with pytest.raises(UserError, match=r"neck of 16 channels .* decoder of 32"):
+        build_segmenter(dataclasses.replace(one, embedder=embedder), 1, QUICK, 0)

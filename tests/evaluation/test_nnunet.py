@@ -234,9 +234,7 @@ def test_masks_at_another_size_keep_their_millimetres(labelled):
     (volume, *_) = labelled.of("test")
     settings = FewShot(judge_at_logits=True, image_size=64)
     _, truth, spacing = nnunet._judged(volume, volume.mask, 2, settings)
-    for size, full, mm, found in zip(
-        truth.shape, volume.mask.shape, volume.spacing, spacing, strict=True
-    ):
+    for size, full, mm, found in zip(truth.shape, volume.mask.shape, volume.spacing, spacing, strict=True):
         assert size * found == pytest.approx(full * mm)
 
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from small import small_loop
 
-from mricore.config.curation import Curation
 from mricore.config.overrides import apply_overrides
 from mricore.config.recipes import tiny
 from mricore.data.curate import curate
@@ -33,7 +32,7 @@ def phantoms(tmp_path_factory):
     folder = tmp_path_factory.mktemp("phantoms")
     write_collection(folder / "dicom", CollectionSpec())
     source, target = Place(str(folder / "dicom")), Place(str(folder / "dataset"))
-    curate(Job(source, target, Curation(), b"k" * 32, generated_phantoms=True), run=in_process)
+    curate(Job(source, target, tiny().curation, b"k" * 32, generated_phantoms=True), run=in_process)
     return target
 
 

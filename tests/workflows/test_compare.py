@@ -1,6 +1,7 @@
 """eval/compare.py on the folders that evaluations write."""
 
 import csv
+import json
 
 import pytest
 
@@ -87,3 +88,26 @@ def test_encoders_with_other_draws_are_refused(folders, capsys):
     (folders / "ours" / "measurements.csv").write_bytes(to_csv(fewer))
     assert run(main, [str(folders / "sam"), str(folders / "ours")]) == 2
     assert "'ours' lacks 6 of 24 measurements" in capsys.readouterr().err
+
+
+def with_unit(folder, encoder, **identity):
+    """A unit as evaluations leave it beside the table."""
+    (folder / "results").mkdir()
+    known = {"data": "d", "seed": 0, "part": "test", "version": 1, "encoder_digest": encoder}
+    unit = {"protocol": "few_shot", "task": "liver", "draw": 0, "encoder": encoder}
+    content = json.dumps(unit | {"identity": known | identity})
+    (folder / "results" / f"{encoder}.json").write_text(content)
+    (folder / "results" / f"{encoder}.csv").write_bytes(to_csv(rows_of(encoder, 0.5)))
+
+
+@pytest.mark.parametrize("other", [{}, {"seed": 1}, {"data": "e"}, {"version": 2}])
+def test_draws_of_another_seed_or_of_other_data_do_not_pass_as_the_same(folders, capsys, other):
+    """Their numbers, patients and cases are the same words."""
+    with_unit(folders / "sam", "sam")
+    with_unit(folders / "ours", "ours", **other)
+    status = run(main, [str(folders / "sam"), str(folders / "ours"), "--metric", "dice_3d"])
+    if not other:
+        assert status == 0
+        return
+    assert status == 2
+    assert f"other {next(iter(other))}" in capsys.readouterr().err

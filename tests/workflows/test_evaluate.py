@@ -11,6 +11,7 @@ from eval.few_shot import main as few_shot
 from eval.linear_probe import main as linear_probe
 from eval.zero_shot import main as zero_shot
 from mricore.data.storage import place
+from mricore.errors import UserError
 from mricore.evaluation.comparison import compare
 from mricore.evaluation.contender import Contender
 from mricore.evaluation.measurements import Measurement, from_csv
@@ -20,6 +21,7 @@ from mricore.registry.publish import publish
 from mricore.training.place import Home
 from mricore.training.telemetry import require_tracking, start_run
 from mricore.workflows.entry import run
+from mricore.workflows.evaluate import open_contenders
 from mricore.workflows.evaluation_scores import log_scores
 
 CATEGORIES = '\n[categories.vendor]\nof = "{{case}}"\nvalues = {{ {values} }}\n'
@@ -209,3 +211,16 @@ def test_a_task_without_data_is_told(data, capsys):
     task = str(data / "DOE-JANE" / "shapes.toml")
     assert run(zero_shot, [task, "--encoder", f"S=sam:{data / 'sam.pth'}"]) == 2
     assert "add --data ROOT" in capsys.readouterr().err
+
+
+def test_encoders_that_become_the_same_by_a_given_decoder_are_refused(data, tmp_path, capsys):
+    """Their units would have one digest, and the rows of one would be taken for those of the other."""
+    content = meta_sam().state_dict()
+    alone = {name: one for name, one in content.items() if name.startswith("image_encoder.")}
+    path = saved(tmp_path, alone, "alone.pth")
+    texts = [f"S=sam:{data / 'sam.pth'}", f"A=sam:{path}"]
+    with pytest.raises(UserError, match="A and S are the same encoder"):
+        open_contenders(texts, 0, str(data / "sam.pth"))
+    capsys.readouterr()
+    (given,) = open_contenders(texts[1:], 0, str(data / "sam.pth"))
+    assert given.digest[:12] in capsys.readouterr().out, "what is told is what results are kept under"

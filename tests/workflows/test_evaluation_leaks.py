@@ -46,3 +46,18 @@ def test_encoders_without_lineage_are_told_as_not_compared(tmp_path, monkeypatch
     where = Home(place(str(tmp_path / "outputs")), "sqlite://")
     (verdict,) = leak_verdicts([small_task()], None, ["sam, sha256 0"], where).values()
     assert verdict == "shapes: not compared with any pretraining data (give --pretraining DATASET)"
+
+
+def test_a_verdict_says_of_which_encoders_it_does_not_speak(tmp_path, monkeypatch):
+    """Else "none is in the pretraining data" would be read as if it spoke of all of them."""
+    manifest = small_dataset(place(str(tmp_path / "outputs/datasets/one")), 8)
+    where = Home(place(str(tmp_path / "outputs")), "sqlite://")
+    told(monkeypatch)
+    seen = {"models:/encoder/1": manifest.digest, "models:/encoder/2": "f" * 64}
+    monkeypatch.setattr(evaluation_leaks, "trained_on", lambda origin, where: seen[origin])
+    origins = [*seen, "sam, sha256 0", "random, seed 0"]
+    (verdict,) = leak_verdicts([small_task()], None, origins, where).values()
+    assert verdict == (
+        f"with {manifest.digest}; models:/encoder/2 was trained on dataset {'f' * 16}, which is not here; "
+        "of encoders that are not in the registry it is not known"
+    )

@@ -94,7 +94,8 @@ def _findings(
         volumes = [_without_empty(volume) for volume in volumes if volume.mask.any()]
     masks = ((judge.predicted(volume.image), judge.truth(volume.mask)) for volume in volumes)
     judged = [
-        (found, truth, spacing_at(volume, truth)) for volume, (found, truth) in zip(volumes, masks, strict=True)
+        (found, truth, spacing_at(volume, truth))
+        for volume, (found, truth) in zip(volumes, masks, strict=True)
     ]
     findings = measure_all(judged, names, judge.settings.metrics)
     return list(zip(volumes, findings, strict=True))

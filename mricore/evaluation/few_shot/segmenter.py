@@ -7,6 +7,7 @@ import copy
 from torch import Tensor, nn
 
 from mricore.config.few_shot import FewShot
+from mricore.errors import UserError
 from mricore.evaluation.contender import Contender
 from mricore.model.adapters import (
     adapt_decoder,
@@ -139,7 +140,13 @@ def _decoder(contender: Contender, classes: int, settings: FewShot, handicapped:
 
 def _bridge(embedder: Embedder, decoder: SamDecoder, trained: bool) -> nn.Module:
     """``trained`` is of SAM's neck, as a copy; a projection always is, since it begins at random."""
-    if isinstance(embedder.encoder, SamEncoder):
-        neck = embedder.encoder.neck
-        return Neck(copy.deepcopy(neck).requires_grad_(True) if trained else neck)
-    return Projection(sharing(embedder.token.norm), decoder.prompt_encoder.embed_dim)
+    width = decoder.prompt_encoder.embed_dim
+    if not isinstance(embedder.encoder, SamEncoder):
+        return Projection(sharing(embedder.token.norm), width)
+    if embedder.settings.neck_dim != width:
+        raise UserError(
+            f"a neck of {embedder.settings.neck_dim} channels does not fit a decoder of {width}",
+            "use a decoder of the encoder's width, or none",
+        )
+    neck = embedder.encoder.neck
+    return Neck(copy.deepcopy(neck).requires_grad_(True) if trained else neck)
