@@ -18,6 +18,7 @@ from mricore.config.task import load_task
 from mricore.data.cluster import ray_session
 from mricore.data.storage import Place, place
 from mricore.errors import UserError
+from mricore.evaluation.comparison import Comparison
 from mricore.evaluation.comparison_text import as_csv, as_text
 from mricore.evaluation.contender import Contender
 from mricore.evaluation.contenders import OWN, REGISTRY, Spec, opened, parsed, with_decoder
@@ -133,10 +134,16 @@ def evaluate(request: EvaluationRequest, protocol: Protocol) -> None:
     comparison = compared(ran.rows, request.baseline)
     if isinstance(comparison, str):
         print(f"encoders are not compared: {comparison}")
+        out.write_bytes(
+            COMPARISON, as_csv(Comparison((), ()))
+        )  # one of before would be read as of these rows
     else:
         out.write_bytes(COMPARISON, as_csv(comparison))
         print(as_text(comparison))
-        log_scores(plan.digests, contenders, ran.rows, comparison, leaks, where)
+        if ran.failures:
+            print("scores are not logged, as units failed")
+        else:
+            log_scores(plan.digests, contenders, ran.rows, comparison, leaks, where)
     print(_last_lines(out, leaks, request))
     _end(ran.failures, len(units))
 

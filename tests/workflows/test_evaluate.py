@@ -16,6 +16,8 @@ from mricore.evaluation.comparison import compare
 from mricore.evaluation.contender import Contender
 from mricore.evaluation.measurements import Measurement, from_csv
 from mricore.evaluation.pictures import load_pictures
+from mricore.evaluation.runner import Failure, Ran
+from mricore.evaluation.units import Unit
 from mricore.model.embedder import Embedder
 from mricore.registry.publish import publish
 from mricore.training.place import Home
@@ -224,3 +226,42 @@ def test_encoders_that_become_the_same_by_a_given_decoder_are_refused(data, tmp_
     capsys.readouterr()
     (given,) = open_contenders(texts[1:], 0, str(data / "sam.pth"))
     assert given.digest[:12] in capsys.readouterr().out, "what is told is what results are kept under"
+
+
+def test_scores_of_an_evaluation_with_failed_units_are_not_logged(data, tmp_path, monkeypatch, capsys):
+    """A mean over fewer draws or tasks would stand beside the version under the name of the whole."""
+    rows = [
+        Measurement("few_shot", "shapes", "strict", "S", 0, f"p{n}", f"c{n}", "mean", "dice_3d", 0.5 + n / 10)
+        for n in range(3)
+    ]
+    logged = []
+    monkeypatch.setattr("mricore.workflows.evaluate.ray_session", pytest.MonkeyPatch.context)
+    monkeypatch.setattr("mricore.workflows.evaluate.log_scores", lambda *given: logged.append(given))
+    unit = Unit("few_shot", "shapes", "S", 1, {}, print)
+    for failures in ([], [Failure(unit, "out of memory", is_users=True)]):
+        ran = Ran(rows, failures)
+        monkeypatch.setattr("mricore.workflows.evaluate.run_units", lambda *given, ran=ran: ran)
+        status = run(few_shot, asked(data, "--draws", "1", "--out", str(tmp_path / "out")))
+        assert status == (2 if failures else 0)
+        assert len(logged) == 1
+    assert "scores are not logged" in capsys.readouterr().out
+
+
+def test_a_comparison_of_before_does_not_stay_beside_rows_that_cannot_be_compared(
+    data, tmp_path, monkeypatch
+):
+    """It would be read as that of the rows beside it."""
+    monkeypatch.setattr("mricore.workflows.evaluate.ray_session", pytest.MonkeyPatch.context)
+    rows = [
+        Measurement(
+            "few_shot", "shapes", "strict", name, 0, f"p{n}", f"c{n}", "mean", "dice_3d", 0.5 + n / 10
+        )
+        for name in ("S", "T")
+        for n in range(3)
+    ]
+    for some in (rows, rows[:-1]):
+        ran = Ran(some, [])
+        monkeypatch.setattr("mricore.workflows.evaluate.run_units", lambda *given, ran=ran: ran)
+        few_shot(asked(data, "--draws", "1", "--out", str(tmp_path / "out")))
+        lines = (tmp_path / "out/comparison.csv").read_text().splitlines()
+        assert (len(lines) > 1) == (some is rows)
