@@ -18,9 +18,7 @@ Each is the smallest ratio over the recipes; larger is better. Ratios that end i
 time, for machines that are not quiet.
 
 On a CPU: the ``tiny`` recipe, and ViT-S at DINOv2's crops and 65,536 prototypes with a batch of 8 (left out
-by ``--quick``), in float32. On a GPU: ViT-B with a batch of 128 in bfloat16; besides, slices per second and
-the share of the GPU's peak that they use (see FLOPS), peak memory, SAM's encoder against a plain one, and a
-step in which any wait of the host for the GPU is an error.
+by ``--quick``), in float32. On a GPU: ViT-B with a batch of 128 in bfloat16; see also ``bench_gpu.py``.
 """
 
 import argparse
@@ -30,26 +28,18 @@ import platform
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from step_sides import Inputs, Side, Timing, inputs_of, ours, peer_child, plain_child
+from step_sides import Side, Timing, inputs_of, ours, peer_child, plain_child
 
 from mricore.config.overrides import apply_overrides
 from mricore.config.recipes import tiny, vitb16_mri, vits16_mri
 from mricore.config.schema import Model, Recipe
-from mricore.data.batch import FULL, Batch, Slices
-from mricore.objective.communication import Alone
 from mricore.training.host_memory import keep_freed_memory
-from mricore.training.initial import initial_state
-from mricore.training.methods import method_of
-from mricore.training.rates import rates_at
-from mricore.training.step import train_step
 
 RATIOS = {
     "step_vs_plain": ("ours", "plain"),
@@ -57,9 +47,6 @@ RATIOS = {
     "sam_step_vs_peer": ("ours", "peer"),
 }
 """Whose step is compared with whose."""
-FLOPS = {"sam": 441.8e9, "plain": 446.4e9}
-"""Floating-point operations that a step of ViT-B needs per slice of 2 x 224 and 8 x 96 px, heads included:
-the student's forward pass three times (backward is two), the teacher's once."""
 SAME = {"float32": 1e-4, "bfloat16": 1e-2}
 """Largest relative difference between the first losses of ours and of the plain formulation."""
 
@@ -135,82 +122,6 @@ def summary(timings: Mapping[str, Mapping[str, list[Timing]]], steps: int) -> di
     return {"ratios": dict(sorted(ratios.items())), "rates": rates}
 
 
-def images_per_second(recipe: Recipe, inputs: Inputs, device: torch.device, steps: int) -> float:
-    """Slices per second of our step."""
-    side = ours(recipe, inputs, device)
-    side.timed(3)
-    return steps * recipe.train.batch_size / side.timed(steps).seconds
-
-
-def measured_peak(device: torch.device) -> float:
-    """Operations per second of a large product of matrices in bfloat16."""
-    side = 8192 if device.type == "cuda" else 512
-    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
-    seconds = []
-    for _ in range(10):
-        start = _now(device)
-        for _ in range(10):
-            a @ b
-        seconds.append((_now(device) - start) / 10)
-    return 2 * side**3 / statistics.median(seconds)
-
-
-def slices_of(recipe: Recipe) -> Batch:
-    """A batch of noise as the reader would deliver it."""
-    count, rng = recipe.train.batch_size, np.random.default_rng(0)
-    images = [rng.integers(0, 65536, (256, 256)).astype(np.uint16) for _ in range(count)]
-    return Batch(0, 0, Slices(images, [FULL] * count, [""] * count), np.arange(count), count, (count,))
-
-
-def whole_step(recipe: Recipe, device: torch.device) -> Callable[[], None]:
-    """Crops, masks and step, from slices in the host's memory."""
-    state, method = initial_state(recipe, device), method_of(recipe)
-    batch, rates = slices_of(recipe), rates_at(50, 100, recipe)
-
-    def step() -> None:
-        views = method.views(batch, rates, device)
-        train_step(state, method, state.student, views, batch.counts, rates, recipe, Alone())
-
-    return step
-
-
-def never_waits(step: Callable[[], None]) -> bool:
-    """Whether a step runs where each wait of the host for the GPU is an error."""
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        step()
-    except RuntimeError as error:
-        print(f"the host waited for the GPU: {error}", file=sys.stderr)
-        return False
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    return True
-
-
-def on_gpu(recipe: Recipe, options: argparse.Namespace) -> dict[str, float | bool]:
-    """What matters on a GPU besides the ratios: throughput, share of the peak, memory, no waiting."""
-    device = torch.device(options.device)
-    peak = options.peak * 1e12 if options.peak else measured_peak(device)
-    inputs, steps = inputs_of(recipe, device), options.rounds * options.steps
-    found: dict[str, float | bool] = {"peak_tflops": peak / 1e12}
-    for kind, one in (("sam", recipe), ("plain", with_vit(recipe))):
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        rate = images_per_second(one, inputs, device, steps)
-        found[f"{kind}_images_per_second"] = rate
-        found[f"{kind}_mfu"] = rate * FLOPS[kind] / peak
-        found[f"{kind}_peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
-    step = whole_step(recipe, device)
-    step()
-    start = _now(device)
-    for _ in range(steps):
-        step()
-    found["sam_images_per_second_with_crops"] = steps * recipe.train.batch_size / (_now(device) - start)
-    found["sam_vs_plain"] = found["sam_images_per_second"] / found["plain_images_per_second"]
-    found["never_waits"] = never_waits(step)
-    return found
-
-
 def profiled(recipe: Recipe, device: torch.device) -> str:
     """Where the time of our step goes, by operation."""
     side = ours(recipe, inputs_of(recipe, device), device)
@@ -219,12 +130,6 @@ def profiled(recipe: Recipe, device: torch.device) -> str:
         side.timed(1)
     order = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
     return profile.key_averages().table(sort_by=order, row_limit=25, max_name_column_width=45)
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -247,9 +152,6 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=int,
         default=128,
         help="slices per step on a GPU; fewer if memory is short, as all sides are there at once",
-    )
-    parser.add_argument(
-        "--peak", type=float, metavar="TFLOPS", help="of the GPU in bfloat16; default: measured"
     )
     parser.add_argument("--peer-python", type=Path, metavar="PYTHON", help="python that has lightly-train")
     parser.add_argument("--profile", action="store_true", help="only print where our step's time goes")
@@ -275,11 +177,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     timings = {name: compare(recipe, options) for name, recipe in recipes.items()}
     report: dict[str, Any] = summary(timings, options.steps)
-    if gpu:
-        report["gpu"] = on_gpu(recipes["vitb16"], options)
     for name, value in report["rates"].items():
         print(f"{name:32s} {value:8.3f} steps per second")
-    for name, value in {**report.get("gpu", {}), **report["ratios"]}.items():
+    for name, value in report["ratios"].items():
         print(f"{name:32s} {value:8.3f}")
     peer = "and against lightly-train's" if options.peer_python else "(no --peer-python: no peer)"
     report["compared"] = f"optimisation steps of DINOv2 against the plain formulation {peer}"

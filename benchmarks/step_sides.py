@@ -21,8 +21,8 @@ from torch import Tensor
 from mricore.augment.masks import draw_masks
 from mricore.config.schema import Recipe
 from mricore.model.drop_path import draw_kept, kept_of
+from mricore.model.input_norm import InputNorm
 from mricore.model.masked import masked_patches
-from mricore.model.network import InputNorm
 from mricore.objective.communication import Alone
 from mricore.training.dinov2 import Views
 from mricore.training.initial import initial_state

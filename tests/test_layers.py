@@ -15,7 +15,7 @@ LAYERS = (
     {"evaluation", "objective"},
     {"model", "augment", "data"},
     {"imaging"},
-    {"config"},
+    {"config", "study_records"},
     {"records", "errors", "revision"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -27,10 +27,10 @@ ONLY_IN = {
     "segment_anything": {"model"},
     "pydicom": {"imaging"},
     "boto3": {"data"},
-    "nibabel": {"evaluation"},
+    "nibabel": {"evaluation", "imaging"},
 }
 LEARNING_CORE = ("augment", "model", "objective")
-CORE_MAY_IMPORT = {"torch", "numpy", "safetensors", "mricore", "xformers"}
+CORE_MAY_IMPORT = {"torch", "numpy", "safetensors", "mricore", "xformers", "triton"}
 
 
 def imports(path):
@@ -96,6 +96,7 @@ def test_entry_points_are_a_page_and_define_nothing_but_main(folder):
     ("module", "blocked"),
     [
         ("mricore.training.step", ("ray", "mlflow", "pyarrow", "pydicom", "sklearn", "boto3")),
+        ("mricore.training.initial", ("ray", "mlflow", "pyarrow", "pydicom", "sklearn", "boto3")),
         ("mricore.model.embedder", ("ray", "mlflow", "pyarrow", "pydicom", "sklearn", "boto3")),
         ("mricore.imaging.volumes", ("torch", "ray", "mlflow", "pyarrow")),
     ],

@@ -108,12 +108,19 @@ def _portion(
     device, sizes, drawn = images.device, sizes[rows], parameters.take(rows)
     height, width = sizes.max(0).tolist()
     index = to_device(rows, device)
-    images = images[:, :height, : uncrowded(width)][index]
+    images = _chosen(images[:, :height, : uncrowded(width)], index)
     if levels is not None:
         images = normalized(images, levels[index])
     extent, candidates = to_device(sizes, device).float(), pixel_boxes(drawn.choices.boxes, sizes)
     boxes = choose_boxes(images, extent, to_device(candidates, device).float(), foreground)
     return _Portion(images, extent, boxes, candidates, drawn)
+
+
+def _chosen(images: Tensor, index: Tensor) -> Tensor:
+    """``images[index]``; CUDA cannot choose among unsigned 16 bits, so they pass as signed ones meanwhile."""
+    if images.dtype is not torch.uint16:
+        return images[index]
+    return images.view(torch.int16)[index].view(torch.uint16)
 
 
 def _crops(portion: _Portion, views: slice, size: int) -> Tensor:

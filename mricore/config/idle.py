@@ -52,6 +52,8 @@ def _rules_of_place(train: Train) -> list[Rule]:
     rules: list[Rule] = []
     if train.workers == 1:
         rules.append((("train.parallel", "train.min_workers"), "train.workers=1"))
+    if not train.gpu:
+        rules.append((("train.gpus_per_worker",), "train.gpu=false"))
     if not train.validate_steps:
         names = ("train.keep_best", "train.validate_task", "train.validate_data")
         rules.append((names, "train.validate_steps=0"))

@@ -61,8 +61,9 @@ class Model(Frozen):
     compat: Literal["none", "sam"] = "none"
     """``sam`` only: "sam" treats a grid smaller than a window, and tables of relative positions, literally as
     segment_anything does: padded with zeros that act as keys, and stretched."""
-    attention: Literal["sdpa", "xformers"] = "sdpa"
-    """Attention backend. xformers needs a CUDA device; nothing falls back."""
+    attention: Literal["sdpa", "xformers", "triton"] = "sdpa"
+    """Attention backend. xformers and triton (kernels of our own, the fastest) need a CUDA device; nothing
+    falls back."""
     drop_path: float = Field(0.0, ge=0, lt=1)
     """Share of crops that skip a residual branch of the student, drawn anew for each branch."""
 
@@ -239,7 +240,11 @@ class Train(Frozen):
     """Each worker holds all weights, or its share of them (PyTorch's fully_shard), for ViT-L and ViT-H."""
     cpus_per_worker: float = Field(1.0, gt=0)
     gpu: bool = True
+    gpus_per_worker: float = Field(1.0, gt=0, le=1)
+    """Share of a GPU that the worker of a small training takes, so that several fit on one."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
+    compile: bool = False
+    """Blocks, heads and losses are compiled by torch.compile, which takes a minute and needs a C compiler."""
     threads_per_worker: int = Field(1, ge=1)
     """CPU threads that torch uses in each worker."""
     checkpoint_seconds: float = Field(30.0, gt=0)
@@ -249,7 +254,7 @@ class Train(Frozen):
     keep_checkpoints: int = Field(2, ge=1)
     """How many of the last checkpoints are kept."""
     validate_steps: int = Field(0, ge=0)
-    """The encoder is judged by k-NN every so many steps; 0: never."""
+    """The encoder is judged by k-NN every so many steps, and after the last one; 0: never."""
     validate_task: str = ""
     """Labelled task, by name or file, that the encoder is also judged on, by segmentation from its patches
     after five slices; this score then chooses the best checkpoint, in place of k-NN."""
@@ -257,6 +262,8 @@ class Train(Frozen):
     """Folder of the task's images and masks, for the first worker; its test patients are never looked at."""
     keep_best: int = Field(0, ge=0)
     """How many of the checkpoints that were judged best are kept besides the last."""
+    keep_epochs: tuple[int, ...] = ()
+    """At the end of each of these epochs a checkpoint is kept for good, besides the last and the best."""
     max_failures: int = Field(3, ge=0)
     log_every: int = Field(10, ge=1)
 
@@ -312,8 +319,8 @@ class Recipe(Frozen):
             raise ValueError(
                 f"train.batch_size {self.train.batch_size} must be a multiple of data.lanes {self.data.lanes}"
             )
-        if self.model.attention == "xformers" and not self.train.gpu:
-            raise ValueError("model.attention=xformers needs train.gpu=true")
+        if self.model.attention != "sdpa" and not self.train.gpu:
+            raise ValueError(f"model.attention={self.model.attention} needs train.gpu=true")
         if self.data.lanes % self.train.workers:
             raise ValueError(
                 f"data.lanes {self.data.lanes} must be a multiple of train.workers {self.train.workers}"
@@ -324,6 +331,17 @@ class Recipe(Frozen):
             raise ValueError("train.validate_task and train.validate_data go together")
         if (self.train.schedule_epochs or self.train.epochs) < self.train.epochs:
             raise ValueError("train.schedule_epochs must not be below train.epochs")
+        return self
+
+    @model_validator(mode="after")
+    def _places_fit(self) -> Self:
+        train = self.train
+        if not all(1 <= epoch <= train.epochs for epoch in train.keep_epochs):
+            raise ValueError(f"train.keep_epochs must lie in 1..train.epochs, which is {train.epochs}")
+        if train.gpu and train.gpus_per_worker < 1 and train.workers > 1:
+            raise ValueError(
+                "train.gpus_per_worker below 1 needs train.workers=1: NCCL takes a GPU per worker"
+            )
         return self
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mricore.errors import UserError
 
-Backend = Literal["sdpa", "xformers"]
+Backend = Literal["sdpa", "xformers", "triton"]
 FUSED_FROM = 256
 """On a CPU the fused kernel pays for more keys than this where it needs padding; without, it always does."""
 
@@ -18,12 +18,13 @@ FUSED_FROM = 256
 def attend(queries: Tensor, keys: Tensor, values: Tensor, scale: float, backend: Backend) -> Tensor:
     """softmax(scale * q k^T) v; all tensors (batch, heads, tokens, channels), values of any width.
 
+    ``triton`` is for whole sequences (see ``fused``); a few queries take ``sdpa``.
+
     Raises:
-        UserError: xformers is asked for on a device that is not CUDA.
+        UserError: xformers or triton is asked for on a device that is not CUDA.
     """
     on_cuda = queries.device.type == "cuda"
-    if backend == "xformers" and not on_cuda:
-        raise UserError("attention backend xformers needs a CUDA device", "use --set model.attention=sdpa")
+    require_cuda(backend, queries.device)
     # fused kernels want one width for all, a multiple of eight; zeros change no inner product
     channels, width = values.shape[-1], -(-max(queries.shape[-1], values.shape[-1]) // 8) * 8
     fits = queries.shape[-1] == channels == width
@@ -34,6 +35,30 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, scale: float, backend:
     if backend == "xformers":
         return _xformers(queries, keys, values, scale)[..., :channels]
     return F.scaled_dot_product_attention(queries, keys, values, scale=scale)[..., :channels]
+
+
+def fused(qkv: Tensor, towards: Tensor | None, codes: Tensor | None, scale: float) -> Tensor:
+    """The backend ``triton``: attention among all tokens of qkv (B, N, 3, heads, channels): (B, N, dim).
+
+    ``towards`` and ``codes`` are relative positions, see ``triton_attention.fused_attention``.
+
+    Raises:
+        UserError: the device is not CUDA.
+    """
+    require_cuda("triton", qkv.device)
+    from mricore.model.triton_attention import fused_attention  # Triton comes with torch for CUDA alone
+
+    return fused_attention(qkv, towards, codes, scale).flatten(2)
+
+
+def require_cuda(backend: Backend, device: torch.device) -> None:
+    """Refuse a backend that the device has not.
+
+    Raises:
+        UserError: xformers or triton on a device that is not CUDA.
+    """
+    if backend != "sdpa" and device.type != "cuda":
+        raise UserError(f"attention backend {backend} needs a CUDA device", "use --set model.attention=sdpa")
 
 
 def padded_to(width: int, tensor: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mricore.config.schema import Model
-from mricore.model.attention import attend
+from mricore.model.attention import attend, fused
 from mricore.model.drop_path import Kept, add_branch
 
 NORM_EPS = 1e-6
@@ -23,10 +23,14 @@ class AttentionBase(nn.Module):
         self.qkv = nn.Linear(settings.dim, 3 * settings.dim)
         self.proj = nn.Linear(settings.dim, settings.dim)
 
+    def together(self, tokens: Tensor) -> Tensor:
+        """Queries, keys and values as they are made, (B, N, 3, heads, head dim)."""
+        made: Tensor = self.qkv(tokens)
+        return made.view(*tokens.shape[:2], 3, self.heads, self.head_dim)
+
     def split(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each (B, heads, N, head dim)."""
-        batch, count, _ = tokens.shape
-        qkv = self.qkv(tokens).view(batch, count, 3, self.heads, self.head_dim)
+        qkv = self.together(tokens)
         # this order gives a gradient that lies like qkv, so that nothing copies it once more
         queries, keys, values = (part.transpose(1, 2) for part in qkv.unbind(2))
         return queries, keys, values
@@ -46,10 +50,14 @@ class Attention(AttentionBase):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, N, dim) -> the same shape."""
+        if self.backend == "triton":
+            return self.proj(fused(self.together(tokens), None, None, self.head_dim**-0.5))
         return self.merged(*self.split(tokens))
 
     def gathered(self, tokens: Tensor, readers: int) -> Tensor:
         """What the first ``readers`` tokens gather from all, before it is projected: (B, readers, dim)."""
+        if self.backend == "triton" and readers == tokens.shape[1]:
+            return fused(self.together(tokens), None, None, self.head_dim**-0.5)
         sizes = [self.proj.in_features, 2 * self.proj.in_features]
         weights, biases = self.qkv.weight.split(sizes), self.qkv.bias.split(sizes)
         queries = F.linear(tokens[:, :readers], weights[0], biases[0])

@@ -12,7 +12,6 @@ from mricore.model.encoder import build_encoder
 from mricore.model.image_token import ImageToken
 from mricore.model.initialise import initialise
 from mricore.model.mae_decoder import MaeDecoder
-from mricore.model.network import InputNorm
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,6 @@ class MaeNetwork(nn.Module):
     def __init__(self, model: Model, mae: Mae) -> None:
         super().__init__()
         self.patch = model.patch
-        self.input_norm = InputNorm()
         self.encoder = build_encoder(model)
         self.token = ImageToken(model)
         self.decoder = MaeDecoder(model, mae)
@@ -40,7 +38,7 @@ class MaeNetwork(nn.Module):
         ``keep`` (b, n) and ``hidden`` (b, m) are row-major places of patches. Crops are grey, so one channel
         is predicted. The device is never waited for.
         """
-        seen = self.encoder.visible(self.input_norm(crops), keep)
+        seen = self.encoder.visible(crops, keep)
         image_tokens, patches = self.token.of_visible(seen)
         class_token = None if seen.class_token is None else self.token.norm(seen.class_token)
         grid = (crops.shape[2] // self.patch, crops.shape[3] // self.patch)

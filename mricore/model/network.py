@@ -16,9 +16,6 @@ from mricore.model.masked import MaskedPatches
 from mricore.model.plain_encoder import PlainEncoder
 from mricore.model.projection_head import ProjectionHead
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 
 @dataclass(frozen=True)
 class Projections:
@@ -30,28 +27,11 @@ class Projections:
     image_tokens: Tensor  # (2b, dim)
 
 
-class InputNorm(nn.Module):
-    """One channel in [0, 1] -> three channels with ImageNet's statistics, which SAM and DINOv2 expect."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 1, H, W) -> (B, 3, H, W)."""
-        return (images - self.mean) / self.std
-
-
 class Network(nn.Module):
     """Everything that is trained. One forward call makes all projections, so that DDP sees one pass."""
 
     def __init__(self, model: Model, head: Head) -> None:
         super().__init__()
-        self.input_norm = InputNorm()
         self.encoder = build_encoder(model)
         self.token = ImageToken(model)
         self.head = ProjectionHead(model.dim, head)
@@ -93,7 +73,7 @@ class Network(nn.Module):
         As a class token needs no other patch of the last block, the encoder makes none; any other readout
         is made of all patches.
         """
-        given = (self.input_norm(crops), masks, self.mask_token, drop)
+        given = (crops, masks, self.mask_token, drop)
         if isinstance(self.encoder, PlainEncoder) and self.token.readout == "class":
             return self.token.of_chosen(self.encoder.chosen(*given, index))
         image_tokens, patches = self.token(self.encoder(*given), masks)

@@ -9,15 +9,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mricore.errors import UserError
+from mricore.model.input_norm import InputNorm
 
 
 class PatchEmbed(nn.Module):
-    """Image (B, 3, H, W) -> tokens (B, H / patch, W / patch, dim)."""
+    """Image (B, 3, H, W) -> tokens (B, H / patch, W / patch, dim).
+
+    Grey images (B, 1, H, W) in [0, 1] count as what ``InputNorm`` makes of them; as its channels are the same
+    up to scale and shift, they are folded into the weights, which is a third of the arithmetic.
+    """
 
     def __init__(self, patch: int, dim: int) -> None:
         super().__init__()
         self.patch = patch
         self.proj = nn.Conv2d(3, dim, kernel_size=patch, stride=patch)
+        self.norm = InputNorm()
 
     def forward(
         self, images: Tensor, masks: Tensor | None = None, mask_token: Tensor | None = None
@@ -32,10 +38,22 @@ class PatchEmbed(nn.Module):
                 f"image size {tuple(images.shape[2:])} is not a multiple of the patch {self.patch}",
                 "resize or pad the images",
             )
-        tokens: Tensor = self.proj(images).permute(0, 2, 3, 1)
+        grey = images.shape[1] == 1
+        tokens: Tensor = self._of_grey(images) if grey else self.proj(images).permute(0, 2, 3, 1)
         if masks is None or mask_token is None:
             return tokens
         return torch.where(masks[..., None], mask_token.to(tokens.dtype), tokens)
+
+    def _of_grey(self, images: Tensor) -> Tensor:
+        """Pixels are centred before they may be rounded to bfloat16, so that little is left to the bias."""
+        weights, middle = self.proj.weight / self.norm.std, self.norm.mean.mean()
+        bias = (weights * (middle - self.norm.mean)).sum((1, 2, 3))
+        if self.proj.bias is not None:
+            bias = bias + self.proj.bias
+        batch, _, height, width = images.shape
+        cut = images.view(batch, height // self.patch, self.patch, width // self.patch, self.patch)
+        pixels = (cut - middle).transpose(2, 3).flatten(3)
+        return F.linear(pixels, weights.sum(1).flatten(1), bias)
 
 
 def resampled(positions: Tensor, height: int, width: int) -> Tensor:

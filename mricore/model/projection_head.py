@@ -12,7 +12,7 @@ from mricore.config.schema import Head
 
 
 class ProjectionHead(nn.Module):
-    """Features (n, dim) -> logits over prototypes (n, K), float32.
+    """Features (n, dim) -> logits over prototypes (n, K), in the type that they are computed in.
 
     Each prototype has a direction and a trainable length, as in DINOv2 (weight normalisation whose
     length starts at 1 and is left free).
@@ -31,4 +31,4 @@ class ProjectionHead(nn.Module):
             features = layer(F.gelu(features) if index else features)
         on_sphere = F.normalize(features.to(self.prototypes.dtype), dim=-1, eps=1e-6)
         weights = torch._weight_norm(self.prototypes, self.prototypes_length)  # fused, as torch.nn uses it
-        return F.linear(on_sphere, weights).float()
+        return F.linear(on_sphere, weights)

@@ -70,6 +70,15 @@ def fitted(table: Tensor, size: int, stretch: bool) -> Tensor:
     return F.interpolate(table.T[None], size=wanted, mode="linear").squeeze(0).T
 
 
+def towards(queries: Tensor, table: Tensor, where: Places) -> Tensor:
+    """What queries (batch, heads, N, d) add towards each row and column of the grid, (batch, heads, N, E)."""
+    table = table.to(queries.dtype)
+    if where.entries.ndim > 2:
+        return (queries @ table.T).gather(-1, where.entries.expand(*queries.shape[:2], -1, -1))
+    # a product per token with the entries that it meets in all images and heads; lies token by token
+    return torch.einsum("bhnd,ned->bhne", queries, F.embedding(where.entries, table))
+
+
 def extend(
     queries: Tensor, keys: Tensor, table: Tensor, where: Places, scale: float
 ) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mricore.config.schema import Model
+from mricore.model.attention import fused
 from mricore.model.blocks import AttentionBase
-from mricore.model.relative import Places, extend, grid_places, joined_tables, places
+from mricore.model.relative import Places, extend, grid_places, joined_tables, places, towards
 from mricore.model.windows import from_windows, to_windows
 
 
@@ -49,9 +50,14 @@ class RelativeAttention(AttentionBase):
         return from_windows(self._among(windows, layout.window), self.window, *layout.cut).flatten(1, 2)
 
     def _among(self, tokens: Tensor, where: Places) -> Tensor:
-        queries, keys, values = self.split(tokens)
         table = joined_tables(self.rel_pos_h, self.rel_pos_w, where.height, where.width, self.stretch)
-        return self.merged(*extend(queries, keys, table, where, self.head_dim**-0.5), values)
+        scale = self.head_dim**-0.5
+        if self.backend == "triton":
+            qkv = self.together(tokens)
+            bias = towards(qkv[:, :, 0].transpose(1, 2), table, where)
+            return self.proj(fused(qkv, bias, where.codes.squeeze(-3).to(qkv.dtype), scale))
+        queries, keys, values = self.split(tokens)
+        return self.merged(*extend(queries, keys, table, where, scale), values)
 
 
 def grid_layout(height: int, width: int, window: int, literal: bool, device: torch.device) -> Layout:

@@ -15,6 +15,7 @@ from mricore.objective.communication import Communicator
 from mricore.objective.dino import dino_shares
 from mricore.objective.ibot import ibot_share
 from mricore.objective.koleo import koleo_share
+from mricore.objective.passes import BLOCKWISE, Passes
 from mricore.objective.targets import (
     centered_targets,
     plain_targets,
@@ -61,6 +62,7 @@ def dinov2_targets(
     settings: Objective,
     temperature: float,
     communicator: Communicator,
+    passes: Passes = BLOCKWISE,
 ) -> tuple[Targets, Centers]:
     """What the teacher's logits (2b, K) and (M, K) ask of the student, and the centres for the next step.
 
@@ -69,11 +71,12 @@ def dinov2_targets(
     """
     with torch.autocast(image_logits.device.type, enabled=False):
         if settings.centering == "none":
-            found = [plain_targets(logits, temperature) for logits in (image_logits, patch_logits)]
+            found = [plain_targets(logits, temperature, passes) for logits in (image_logits, patch_logits)]
             return Targets(*found), centers
         if settings.centering == "sinkhorn":
             found = [
-                sinkhorn_targets(logits, temperature, communicator) for logits in (image_logits, patch_logits)
+                sinkhorn_targets(logits, temperature, communicator, passes)
+                for logits in (image_logits, patch_logits)
             ]
             return Targets(*found), centers
         momentum = settings.center_momentum
@@ -82,8 +85,8 @@ def dinov2_targets(
             updated_center(centers.patch, patch_logits, momentum, communicator),
         )
         targets = Targets(
-            centered_targets(image_logits, centers.image, temperature),
-            centered_targets(patch_logits, centers.patch, temperature),
+            centered_targets(image_logits, centers.image, temperature, passes),
+            centered_targets(patch_logits, centers.patch, temperature, passes),
         )
         return targets, following
 
@@ -96,6 +99,7 @@ def dinov2_losses(
     counts: Sequence[int],
     slices: int,
     communicator: Communicator,
+    passes: Passes = BLOCKWISE,
 ) -> Losses:
     """Losses of one part of a step; never in half precision, whatever autocast says.
 
@@ -106,9 +110,9 @@ def dinov2_losses(
     with torch.autocast(student.image_logits.device.type, enabled=False):
         temperature = settings.student_temperature
         dino_global, dino_local = dino_shares(
-            student.image_logits, student.local_logits, targets.image, temperature, slices
+            student.image_logits, student.local_logits, targets.image, temperature, slices, passes
         )
-        ibot = ibot_share(student.patch_logits, targets.patch, masked.weights, temperature, slices)
+        ibot = ibot_share(student.patch_logits, targets.patch, masked.weights, temperature, slices, passes)
         crops = student.image_tokens.chunk(2)
         koleo = torch.stack([koleo_share(crop, counts, slices, communicator) for crop in crops]).sum()
         total = settings.dino_weight * (dino_global + dino_local)

@@ -6,19 +6,21 @@ import torch
 from torch import Tensor
 
 from mricore.objective.communication import Communicator
-from mricore.objective.passes import centered_softmax, row_blocks, wide
+from mricore.objective.passes import BLOCKWISE, Passes, wide
 
 SINKHORN_ROUNDS = 3
 
 
-def plain_targets(logits: Tensor, temperature: float) -> Tensor:
+def plain_targets(logits: Tensor, temperature: float, passes: Passes = BLOCKWISE) -> Tensor:
     """softmax(logits / temperature): nothing keeps the teacher from collapse (an ablation)."""
-    return centered_softmax(logits, temperature)
+    return passes.softmax(logits, temperature, None)
 
 
-def centered_targets(logits: Tensor, center: Tensor, temperature: float) -> Tensor:
+def centered_targets(
+    logits: Tensor, center: Tensor, temperature: float, passes: Passes = BLOCKWISE
+) -> Tensor:
     """softmax((logits - center) / temperature), rows sum to 1; (n, K) (DINO, arXiv 2104.14294)."""
-    return centered_softmax(logits, temperature, center)
+    return passes.softmax(logits, temperature, center)
 
 
 def updated_center(center: Tensor, logits: Tensor, momentum: float, communicator: Communicator) -> Tensor:
@@ -30,7 +32,9 @@ def updated_center(center: Tensor, logits: Tensor, momentum: float, communicator
     return torch.where(summed[-1] > 0, momentum * center + (1 - momentum) * mean, center)
 
 
-def sinkhorn_targets(logits: Tensor, temperature: float, communicator: Communicator) -> Tensor:
+def sinkhorn_targets(
+    logits: Tensor, temperature: float, communicator: Communicator, passes: Passes = BLOCKWISE
+) -> Tensor:
     """Sinkhorn-Knopp (SwAV, arXiv 2006.09882) over the global batch: prototypes share it evenly.
 
     ``logits`` (n, K) are this worker's rows; n may differ between workers and may be 0. Rows sum to 1.
@@ -41,23 +45,20 @@ def sinkhorn_targets(logits: Tensor, temperature: float, communicator: Communica
     other rounds are products with one fixed matrix, whose scales stay below (rows K) ** 2, far inside the
     range of float32.
     """
-    plan = centered_softmax(logits, temperature, _soft_maximum(logits, temperature, communicator))
+    center = _soft_maximum(logits, temperature, communicator, passes)
+    plan = passes.softmax(logits, temperature, center)
     rows = plan.new_ones(len(plan))
     prototypes = plan.new_ones(plan.shape[1])
     for _ in range(SINKHORN_ROUNDS - 1):
         prototypes = 1.0 / communicator.sum(plan.T @ rows)
         rows = 1.0 / (plan @ prototypes)
-    for block in row_blocks(plan):
-        plan[block] *= prototypes * rows[block, None]
-    return plan
+    return passes.scaled(plan, prototypes, rows)
 
 
-def _soft_maximum(logits: Tensor, temperature: float, communicator: Communicator) -> Tensor:
+def _soft_maximum(logits: Tensor, temperature: float, communicator: Communicator, passes: Passes) -> Tensor:
     """temperature * log(sum of exp(logits / temperature)) over the rows of all workers, (K,)."""
     dtype = wide(logits.dtype)
     largest = logits.amax(0) if len(logits) else logits.new_full(logits.shape[1:], -torch.inf)
     highest = communicator.maximum(largest.to(dtype))
-    mass = torch.zeros_like(highest)
-    for rows in row_blocks(logits):
-        mass += (logits[rows].to(dtype) - highest).div_(temperature).exp_().sum(0)
+    mass = passes.mass(logits, highest, temperature)
     return highest + temperature * communicator.sum(mass).log()

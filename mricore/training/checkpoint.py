@@ -117,6 +117,14 @@ def rows_of(state: bytes) -> list[Row]:
     return rows
 
 
+def epochs_of(state: bytes) -> int:
+    """Whole epochs behind a checkpoint, from the content of its ``state.json``; 0 if that is damaged."""
+    try:
+        return int(json.loads(state)["epoch"])
+    except (ValueError, KeyError, TypeError):
+        return 0
+
+
 def read_info(folder: Path) -> CheckpointInfo:
     """Read the small half of a checkpoint.
 

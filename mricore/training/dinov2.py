@@ -20,6 +20,7 @@ from mricore.model.network import Network, Projections, build_network
 from mricore.objective.communication import Communicator
 from mricore.objective.dinov2 import Targets, dinov2_losses, dinov2_targets
 from mricore.objective.gauges import gauges
+from mricore.objective.passes import BLOCKWISE, Passes, compiled
 from mricore.training.images import autocast, crops_of
 from mricore.training.method import Gauges, Outcome
 from mricore.training.parts import joined, joined_crops, number_of_parts, part_rows
@@ -125,7 +126,7 @@ class Dinov2:
         del made  # parts of the logits, which take much memory and are joined now
         centers, settings = state.the_centers, self.recipe.objective
         targets, state.centers = dinov2_targets(
-            images, patches, centers, settings, rates.teacher_temperature, communicator
+            images, patches, centers, settings, rates.teacher_temperature, communicator, self._passes
         )
         center = centers.image if settings.centering == "center" else None
         of_images, of_patches = zip(*sizes, strict=True)
@@ -152,10 +153,15 @@ class Dinov2:
         with autocast(self.recipe, views.globals.device):
             student: Projections = forward(views.globals, views.masked, views.locals, True, views.drop)
         losses = dinov2_losses(
-            student, targets.wanted, views.masked, self.recipe.objective, counts, slices, communicator
+            *(student, targets.wanted, views.masked, self.recipe.objective, counts, slices, communicator),
+            self._passes,
         )
         terms = {name: getattr(losses, name).detach() for name in losses.__dataclass_fields__}
         return Outcome(losses.total, terms, (student.image_logits.detach(), student.image_tokens.detach()))
+
+    @property
+    def _passes(self) -> Passes:
+        return compiled() if self.recipe.train.compile else BLOCKWISE
 
     def gauges(
         self,

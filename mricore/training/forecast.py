@@ -215,7 +215,7 @@ def forecast(
     wall_s = believed.start_up_s + measured.build_s + training_s
     memory = _memory(workload, measured, workers, share)
     data_s = None if reading is None else share / reading.slices_per_s
-    cores = 1.0 if train.gpu else max(train.threads_per_worker, train.cpus_per_worker)
+    cores = train.gpus_per_worker if train.gpu else max(train.threads_per_worker, train.cpus_per_worker)
     return Forecast(
         workers=workers,
         slices_per_worker=share,

@@ -23,13 +23,13 @@ from ray.train import (
 )
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from mricore.config.schema import Recipe
+from mricore.config.schema import Recipe, Train
 from mricore.data.cluster import cluster_cpus, cluster_gpus
 from mricore.data.manifest import Manifest
 from mricore.data.storage import Place
 from mricore.errors import UserError
 from mricore.training.best import Best, deciding
-from mricore.training.checkpoint import STATE, rows_of
+from mricore.training.checkpoint import STATE, epochs_of, rows_of
 from mricore.training.failures import EndsAtOnce, cause_of, interruptible
 from mricore.training.patience import patient
 from mricore.training.stored import Stored
@@ -38,6 +38,12 @@ from mricore.training.watch import watched
 from mricore.training.worker import WorkerJob, train_worker
 
 RECORD = "run.json"
+
+
+class PausedError(UserError):
+    """The training stopped itself, as it was ill."""
+
+
 RESIZE_SECONDS = 60.0
 """How often a run with fewer workers than it could have looks for machines that came back. Growing costs a
 restart from the last checkpoint."""
@@ -71,7 +77,9 @@ PLACEMENT: dict[str, Any] = {
         "parallel",
         "cpus_per_worker",
         "gpu",
+        "gpus_per_worker",
         "threads_per_worker",
+        "compile",
         "checkpoint_seconds",
         "checkpoint_share",
         "keep_checkpoints",
@@ -79,6 +87,7 @@ PLACEMENT: dict[str, Any] = {
         "validate_task",
         "validate_data",
         "keep_best",
+        "keep_epochs",
         "max_failures",
         "log_every",
     },
@@ -121,6 +130,11 @@ def write_record(runs: Place, record: RunRecord) -> None:
     runs.write_bytes(f"{record.name}/{RECORD}", json.dumps(asdict(record), indent=1).encode())
 
 
+def gpus_needed(train: Train) -> float:
+    """GPUs that a training takes at least."""
+    return train.fewest_workers * train.gpus_per_worker if train.gpu else 0.0
+
+
 def check_resources(recipe: Recipe) -> None:
     """Refuse a run that the cluster could only wait for.
 
@@ -136,19 +150,27 @@ def check_resources(recipe: Recipe) -> None:
             f"the recipe needs {needed:g} CPUs and the cluster has {cluster_cpus():g}",
             "lower --set train.workers or --set train.cpus_per_worker",
         )
-    if train.gpu and workers > cluster_gpus():
+    gpus = gpus_needed(train)
+    if gpus > cluster_gpus():
         raise UserError(
-            f"the recipe needs {workers} GPUs and the cluster has {cluster_gpus():g}",
+            f"the recipe needs {gpus:g} GPUs and the cluster has {cluster_gpus():g}",
             "lower --set train.workers, or --set train.gpu=false to train on CPUs",
         )
 
 
 def train(
-    recipe: Recipe, dataset: Place, runs: Place, name: str, tracked: Tracked, ledger: str | None = None
+    recipe: Recipe,
+    dataset: Place,
+    runs: Place,
+    name: str,
+    tracked: Tracked,
+    ledger: str | None = None,
+    callbacks: Sequence[UserCallback] = (),
 ) -> Checkpoint:
     """Train to the end and return the checkpoint to ship; continues a run that was interrupted.
 
-    That is the last one, or with ``train.keep_best`` the one that was judged best.
+    That is the last one, or with ``train.keep_best`` the one that was judged best. ``callbacks`` also hear of
+    every report, in Ray Train's controller; a ``UserError`` that one raises there ends the run.
 
     Raises:
         UserError: resources are missing, the run is ill, no checkpoint is whole, a shard is damaged, or
@@ -166,7 +188,7 @@ def train(
         watched(tracked, run, name, recipe.train.workers, recipe.train.epochs) as watch,
     ):
         try:
-            result = _trainer(recipe, job, runs, name, [watch, EndsAtOnce()]).fit()
+            result = _trainer(recipe, job, runs, name, [watch, EndsAtOnce(), *callbacks]).fit()
         except TrainingFailedError as error:
             raise cause_of(error) from error
     last = _outcome(result, run, found)
@@ -190,7 +212,8 @@ def _trainer(
             else settings.workers,
             elastic_resize_monitor_interval_s=RESIZE_SECONDS,
             use_gpu=settings.gpu,
-            resources_per_worker={"CPU": settings.cpus_per_worker} | ({"GPU": 1} if settings.gpu else {}),
+            resources_per_worker={"CPU": settings.cpus_per_worker}
+            | ({"GPU": settings.gpus_per_worker} if settings.gpu else {}),
         ),
         run_config=RunConfig(
             name=name,
@@ -233,11 +256,17 @@ def _log_missing(tracked: Tracked, run: Place) -> None:
         log_rows(tracked, [row for row in rows if row["step"] not in known])
 
 
+def epochs_done(run: Place) -> int:
+    """Whole epochs behind the newest checkpoint of a run; 0 without one."""
+    states = [file.path for file in run.files() if fnmatch(file.path, f"checkpoint_*/{STATE}")]
+    return epochs_of(run.read_bytes(max(states))) if states else 0
+
+
 def _outcome(result: Any, run: Place, found: Sequence[str]) -> Checkpoint:
     """The last checkpoint; of a run that was at its end Ray Train may not know it (see ``Stored.mended``)."""
     returned = result.return_value or {}
     if "ill_at" in returned:
-        raise UserError(
+        raise PausedError(
             f"training paused at step {returned['ill_at']}: {returned['sign']}",
             f"{returned['remedy']} (this begins a new run); or let the run go on from its last checkpoint "
             "with --set health.action=roll_back (a lower learning rate) or log (as it is)",

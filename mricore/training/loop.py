@@ -36,11 +36,15 @@ class IllError(Exception):
 
 @dataclass(frozen=True)
 class Report:
-    """What the loop yields: metric rows since the last report, and whether to write a checkpoint now."""
+    """What the loop yields: metric rows since the last report, and whether to write a checkpoint now.
+
+    ``keep`` is the number of epochs done, if that checkpoint is to be kept for good.
+    """
 
     rows: list[Row]
     step: int
     save: bool
+    keep: int | None = None
 
 
 @dataclass
@@ -109,10 +113,11 @@ class Loop:
                 self._clock.lap("data_wait")
                 step = self.state.step + 1
                 last, judged = step == end, self._judges(step)
-                measured = last or judged or step % self.recipe.train.log_every == 0
+                keep = self._keeps(step)
+                measured = last or judged or bool(keep) or step % self.recipe.train.log_every == 0
                 self._advance(batch, measured)
                 if measured:
-                    report, illness = self._report(last, judged)
+                    report, illness = self._report(last, judged, keep)
                     if report:
                         yield from self._handed_over(report)
                     if illness:
@@ -124,7 +129,12 @@ class Loop:
     def _judges(self, step: int) -> bool:
         """Whether the encoder is judged after this step."""
         every = self.recipe.train.validate_steps
-        return self.judge is not None and every > 0 and step % every == 0
+        return self.judge is not None and every > 0 and (step % every == 0 or step == self.total)
+
+    def _keeps(self, step: int) -> int | None:
+        """The number of epochs done after this step, if the checkpoint then is to be kept."""
+        epoch, rest = divmod(step, self.steps_per_epoch)
+        return epoch if not rest and epoch in self.recipe.train.keep_epochs else None
 
     def _handed_over(self, report: Report) -> Iterator[Report]:
         began = time.monotonic()
@@ -157,7 +167,7 @@ class Loop:
         if self.observe is not None:
             self.observe(batch)
 
-    def _report(self, last: bool, judged: bool) -> tuple[Report | None, IllError | None]:
+    def _report(self, last: bool, judged: bool, keep: int | None) -> tuple[Report | None, IllError | None]:
         """What happened up to the first number that is none, and an illness that must be acted on.
 
         All workers come to the same diagnosis, as they see the same sums. What may be ill is not saved,
@@ -175,17 +185,19 @@ class Loop:
         if judged and self.judge is not None:
             rows[-1] |= self.judge()
             self._clock.lap("validation")
-        save = last or over or (judged and self.recipe.train.keep_best > 0)
+        must = last or keep is not None  # what a run ends with, or one that is stopped there would
+        save = must or over or (judged and self.recipe.train.keep_best > 0)
         if self.recipe.health.action == "log":
             if sign:
                 logger.warning("step %d: %s", step, sign.says)
             sign = None
         else:
-            save = save and not sign and (last or not self.state.monitor.suspicious)
+            save = save and not sign and (must or not self.state.monitor.suspicious)
         illness = IllError(step, sign) if sign else None
-        return self._of_rows(save) if save or last or due or illness else None, illness
+        told = save or last or due or illness
+        return self._of_rows(save, keep if save else None) if told else None, illness
 
-    def _of_rows(self, save: bool) -> Report:
+    def _of_rows(self, save: bool, keep: int | None = None) -> Report:
         """A report of all rows since the one before; the last of them tells where the time went."""
         rows, seconds = self._rows, self._clock.seconds
         rows[-1] |= {f"time/{kind}_s": spent / len(rows) for kind, spent in seconds.items()}
@@ -196,7 +208,7 @@ class Loop:
         self._exchanged = self.communicator.seconds
         self._rows, self._slices, self._clock = [], 0, Clock()
         self._reported_at = time.monotonic()
-        return Report(rows, int(rows[-1]["step"]), save)
+        return Report(rows, int(rows[-1]["step"]), save, keep)
 
     def _summed(self) -> tuple[list[Row], bool, bool]:
         """Sum the shares of all workers in one go.

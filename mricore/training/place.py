@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from mricore.config.addresses import without_credentials
 from mricore.data.cluster import submitted_as_job
 from mricore.data.storage import Place, place
 
@@ -18,6 +19,11 @@ class Home:
 
     outputs: Place
     tracking_uri: str
+
+    @property
+    def shown(self) -> str:
+        """``tracking_uri`` as it may be printed."""
+        return without_credentials(self.tracking_uri)
 
     @property
     def local_artifacts(self) -> str | None:

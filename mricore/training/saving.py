@@ -14,6 +14,7 @@ from ray.train import CheckpointUploadMode
 
 from mricore.training.best import Best
 from mricore.training.checkpoint import CheckpointInfo, Row, Snapshot, snapshot, write_checkpoint
+from mricore.training.kept import KeptEpochs
 from mricore.training.loop import Report
 from mricore.training.rows import thinned
 from mricore.training.state import TrainState
@@ -41,6 +42,7 @@ class Saver:
     """What the checkpoint of a step says of itself."""
     rank: int
     best: Best | None = None
+    kept: KeptEpochs | None = None
     _stored: threading.Event = field(default_factory=threading.Event)
     _unsaved: list[Row] = field(default_factory=list)
     """Rows since the checkpoint before: a kill may come between a checkpoint and the log of its rows."""
@@ -68,22 +70,25 @@ class Saver:
                 arguments |= {
                     "checkpoint": ray.train.Checkpoint(path, storage.storage_filesystem),  # when it is there
                     "checkpoint_dir_name": name,
-                    "checkpoint_upload_fn": self._upload(copied, report.step, self._unsaved),
+                    "checkpoint_upload_fn": self._upload(copied, report, self._unsaved),
                     "delete_local_checkpoint_after_upload": False,  # it would be the stored one
                 }
             self._unsaved = []
         ray.train.report(metrics, **arguments)
 
-    def _upload(self, copied: Snapshot, step: int, rows: list[Row]) -> Upload:
+    def _upload(self, copied: Snapshot, report: Report, rows: list[Row]) -> Upload:
         """What the background does with a snapshot; storage itself waits for a server that is away."""
         self._stored.clear()
-        storage, info = run_storage(), self.describe(step)
+        storage, info = run_storage(), self.describe(report.step)
         score = rows[-1].get(self.best.metric) if self.best else None
 
         def upload(_: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
             try:
                 with tempfile.TemporaryDirectory(prefix="mricore-") as folder:
                     write_checkpoint(Path(folder), copied, info, rows)
+                    if self.kept is not None and report.keep is not None:
+                        # before the checkpoint counts: no run goes on behind an epoch that is not kept
+                        self.kept.keep(Path(folder), report.keep)
                     local = ray.train.Checkpoint.from_directory(folder)
                     kept = storage.persist_current_checkpoint(local, name)
                     if self.best is not None and score is not None:

@@ -18,6 +18,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
+from mricore.config.addresses import without_credentials
 from mricore.data.storage import Place
 from mricore.errors import UserError
 from mricore.training.checkpoint import Row
@@ -29,6 +30,10 @@ CALL_EVERY = 10.0
 MOST_PATIENCE = 300.0
 """Seconds between two attempts when MLflow has been away for long."""
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+QUIET = {
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 KEPT = "unlogged.json"
 PARAMS_PER_CALL = 90
 
@@ -95,7 +100,7 @@ def reopen_run(home: Home, run_id: str, goes_on: bool) -> Tracked:
             if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
                 raise
             raise UserError(
-                f"this run was begun before, and MLflow at {home.tracking_uri} does not know it",
+                f"this run was begun before, and MLflow at {home.shown} does not know it",
                 "set MLFLOW_TRACKING_URI (or the working folder) as it was then, or use --fresh",
             ) from None
         if goes_on:
@@ -109,7 +114,7 @@ def end_run(tracked: Tracked, status: str) -> None:
     Raises:
         UserError: the tracking server does not answer.
     """
-    with answering(tracked.tracking_uri):
+    with answering(tracked.tracking_uri), quiet():
         tracked.client.set_terminated(tracked.run_id, status)
 
 
@@ -120,7 +125,7 @@ def answering(tracking_uri: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise UserError(
-            f"MLflow at {tracking_uri} does not work ({type(error).__name__})",
+            f"MLflow at {without_credentials(tracking_uri)} does not work ({type(error).__name__})",
             "check MLFLOW_TRACKING_URI and that the server is up; the same command then continues",
         ) from error
 
@@ -262,8 +267,22 @@ def log_kept_rows(tracked: Tracked, run: Place) -> None:
 @contextmanager
 def impatient() -> Iterator[None]:
     """MLflow's client tries for minutes by itself, in silence, and training would wait for it."""
-    before = {name: os.environ.get(name) for name in IMPATIENT}
-    os.environ.update({name: value for name, value in IMPATIENT.items() if before[name] is None})
+    with _unless_set(IMPATIENT):
+        yield
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """MLflow draws a bar for each file, and at the end of a run prints its address, password and all."""
+    with _unless_set(QUIET):
+        yield
+
+
+@contextmanager
+def _unless_set(settings: Mapping[str, str]) -> Iterator[None]:
+    """Variables of the environment for the time of the body; what the user has set stays."""
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update({name: value for name, value in settings.items() if before[name] is None})
     try:
         yield
     finally:

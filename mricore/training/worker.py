@@ -24,8 +24,10 @@ from mricore.data.stream import BatchSource, PlannedSource
 from mricore.objective.communication import Alone, Communicator, ProcessGroup
 from mricore.training.best import Best, deciding
 from mricore.training.checkpoint import CheckpointInfo
+from mricore.training.compiling import compile_networks
 from mricore.training.host_memory import keep_freed_memory
 from mricore.training.initial import initial_state
+from mricore.training.kept import KeptEpochs
 from mricore.training.loop import IllError, Loop
 from mricore.training.parallel import wrapped
 from mricore.training.resume import resumed
@@ -66,6 +68,8 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     manifest = read_manifest(dataset)
     communicator: Communicator = ProcessGroup() if workers > 1 else Alone()
     state = initial_state(recipe, device)
+    if recipe.train.compile:
+        compile_networks(state)
     forward = wrapped(state, recipe, workers)  # before a checkpoint is loaded
     communicator.time_gradients(forward)
     storage = run_storage()
@@ -86,7 +90,8 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     )
     keep = recipe.train.keep_best
     best = Best(Place(job.run), keep, deciding(recipe.train)) if keep else None
-    saver = Saver(state, loop.total, partial(_info, loop, manifest), rank, best)
+    kept = KeptEpochs(storage.storage_filesystem, storage.experiment_fs_path)
+    saver = Saver(state, loop.total, partial(_info, loop, manifest), rank, best, kept)
     loop.may_save = saver.is_idle
     try:
         for report in loop.run():

@@ -10,7 +10,8 @@ from mricore.data.storage import Place, place
 from mricore.errors import UserError
 from mricore.model.weights.known import KNOWN
 from mricore.registry.load import folder_of
-from mricore.training.initial import copied, digest_of, fetched, initial_network
+from mricore.training.initial import initial_network
+from mricore.training.initial_files import copied, digest_of, fetched
 
 FOLDER = "weights"
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mricore.errors import UserError
-from mricore.model.attention import FUSED_FROM, attend, padded_to
+from mricore.model.attention import FUSED_FROM, attend, fused, padded_to
 
 
 def by_hand(queries, keys, values, scale):
@@ -40,10 +40,13 @@ def test_an_empty_batch_passes_and_carries_a_gradient():
     assert given[0].grad.shape == (0, 3, 400, 8)
 
 
-def test_xformers_without_cuda_is_refused():
+@pytest.mark.parametrize("backend", ["xformers", "triton"])
+def test_kernels_for_cuda_are_refused_without_it(backend):
     tensor = torch.zeros(1, 1, 4, 8)
     with pytest.raises(UserError, match=r"model\.attention=sdpa"):
-        attend(tensor, tensor, tensor, 1.0, "xformers")
+        attend(tensor, tensor, tensor, 1.0, backend)
+    with pytest.raises(UserError, match=r"model\.attention=sdpa"):
+        fused(torch.zeros(1, 4, 3, 1, 8), None, None, 1.0)
 
 
 def test_padding_for_fused_kernels_changes_no_attention():

@@ -52,12 +52,12 @@ def drop_paths(kind, depth):
 def everything(made, globals_, masked, locals_, hide, drop):
     """The same projections of an encoder that makes all tokens."""
     masks = masked.grid if hide else None
-    tokens = made.encoder(made.input_norm(globals_), masks, made.mask_token, drop[0])
+    tokens = made.encoder(globals_, masks, made.mask_token, drop[0])
     images, patches = made.token(tokens, masks)
     chosen = patches.flatten(0, 1)[torch.from_numpy(np.flatnonzero(masked.grid.numpy()))]
     small = None
     if locals_ is not None:
-        small = made.head(made.token(made.encoder(made.input_norm(locals_), drop=drop[1]))[0])
+        small = made.head(made.token(made.encoder(locals_, drop=drop[1]))[0])
     return Projections(made.head(images), made.head(chosen), small, images)
 
 

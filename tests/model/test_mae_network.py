@@ -8,6 +8,7 @@ import torch
 from vit_reference import attention, layer_norm, linear, mlp, plain_tokens, random_state, sam_tokens
 
 from mricore.config.schema import Mae, Model
+from mricore.model.input_norm import InputNorm
 from mricore.model.mae_decoder import sine_positions
 from mricore.model.mae_network import MaeNetwork, build_mae_network
 
@@ -74,7 +75,7 @@ def test_predictions_and_gradients_equal_an_autoencoder_written_slowly(model):
 
     inner = {name.removeprefix("encoder."): tensor for name, tensor in state.items()}
     expected, tokens = [], []
-    for image, shown, wanted in zip(network.input_norm(crops), keep, hidden, strict=True):
+    for image, shown, wanted in zip(InputNorm()(crops), keep, hidden, strict=True):
         unseen = torch.ones(16, dtype=torch.bool)
         unseen[shown] = False
         if settings.kind == "plain":

@@ -6,7 +6,7 @@ from torch import nn
 
 from mricore.config.schema import Model
 from mricore.model.attention import attend
-from mricore.model.relative import extend, fitted, grid_places, joined_tables, places
+from mricore.model.relative import extend, fitted, grid_places, joined_tables, places, towards
 from mricore.model.relative_attention import Layout, RelativeAttention
 from mricore.model.windows import from_windows, to_windows
 
@@ -55,6 +55,16 @@ def test_folded_positions_equal_the_explicit_bias(height, width, some):
         strict=True,
     ):
         torch.testing.assert_close(one, two, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("some", [False, True])
+def test_a_bias_by_itself_is_the_one_that_is_folded_into_queries(some):
+    index = torch.stack([torch.randperm(15)[:9] for _ in range(2)])
+    where = places(index, 3, 5) if some else grid_places(3, 5, CPU)
+    tokens = where.codes.shape[-2]
+    queries, table = torch.randn(2, 3, tokens, 8), torch.randn(2 * 3 - 1 + 2 * 5 - 1, 8)
+    extended, _ = extend(queries, queries, table, where, 1.0)
+    torch.testing.assert_close(towards(queries, table, where), extended[..., 8:])
 
 
 @pytest.mark.numerics

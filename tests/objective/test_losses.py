@@ -230,7 +230,8 @@ def test_on_cuda_nothing_waits_and_tf32_changes_nothing(rng, centering, monkeypa
         centers = Centers(torch.zeros(K, device=device), torch.zeros(K, device=device))
         if device.type == "cuda":
             torch.cuda.synchronize()
-            torch.cuda.set_sync_debug_mode("error")
+            with pytest.warns(UserWarning, match="prototype"):
+                torch.cuda.set_sync_debug_mode("error")
         losses, _ = targets_and_losses(*inputs, centers, settings, 0.05, [B], Alone())
         losses.total.backward()
         if device.type == "cuda":

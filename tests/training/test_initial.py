@@ -6,7 +6,8 @@ from sam_reference import sam_encoder
 from small import MAE, small_recipe
 
 from mricore.errors import UserError
-from mricore.training.initial import digest_of, initial_network, initial_state
+from mricore.training.initial import initial_network, initial_state
+from mricore.training.initial_files import digest_of
 
 CPU = torch.device("cpu")
 

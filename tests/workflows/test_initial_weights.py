@@ -14,7 +14,8 @@ from mricore.config.overrides import apply_overrides
 from mricore.data.storage import place
 from mricore.errors import UserError
 from mricore.model.embedder import Embedder
-from mricore.training.initial import digest_of, initial_network, initial_state
+from mricore.training.initial import initial_network, initial_state
+from mricore.training.initial_files import digest_of
 from mricore.training.launch import run_name
 from mricore.workflows.initial import origin, with_weights
 

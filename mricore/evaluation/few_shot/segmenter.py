@@ -19,7 +19,7 @@ from mricore.model.adapters import (
 )
 from mricore.model.embedder import Embedder
 from mricore.model.encoder import Encoder
-from mricore.model.network import InputNorm
+from mricore.model.input_norm import InputNorm
 from mricore.model.sam_decoder import DecoderShape, SamDecoder, load_decoder, shape_of
 from mricore.model.sam_encoder import SamEncoder
 

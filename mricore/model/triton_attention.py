@@ -1,0 +1,129 @@
+"""Attention by kernels of our own, with SAM's relative positions inside them, as an operator of torch.
+
+An operator (and not a function that launches kernels) is one node for torch.compile, whatever it can trace.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+from mricore.model.triton_kernels import backward_kernel, backward_whole_kernel, forward_kernel
+
+WARPS = 4
+ONE_BLOCK = 64
+"""Tokens that fit into one block of the backward pass."""
+
+
+def fused_attention(qkv: Tensor, towards: Tensor | None, codes: Tensor | None, scale: float) -> Tensor:
+    """softmax(scale q k^T + towards codes^T) v, (B, N, H, D).
+
+    Args:
+        qkv: Queries, keys and values (B, N, 3, H, D), on a CUDA device.
+        towards: Bias of each query towards each row and column of the grid (B, H, N, E), in any order of
+            memory but for E; None for no bias.
+        codes: Row and column of each key (N, E), or (B, N, E) if the keys differ between images.
+        scale: Of the product of queries and keys, not of the bias.
+    """
+    if towards is None or codes is None:
+        towards, codes = qkv.new_empty(0), qkv.new_empty(0)
+    gathered: Tensor = _attend(qkv.contiguous(), towards, codes.contiguous(), scale)[0]
+    return gathered
+
+
+@torch.library.custom_op("mricore::attend", mutates_args=())
+def _attend(qkv: Tensor, towards: Tensor, codes: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    batch, tokens, _, heads, width = qkv.shape
+    out = qkv.new_empty(batch, tokens, heads, width)
+    log_sums = qkv.new_empty(batch, heads, tokens, dtype=torch.float32)
+    queries, keys, warps = _forward_blocks(tokens)
+    grid = (triton.cdiv(tokens, queries), batch * heads)
+    if batch:
+        forward_kernel[grid](
+            *(qkv, towards, codes, out, log_sums, scale, tokens, heads),
+            *_strides(towards, codes),
+            **_sizes(width, towards),
+            QUERIES=queries,
+            KEYS=keys,
+            num_warps=warps,
+        )
+    return out, log_sums
+
+
+@torch.library.custom_op("mricore::attend_backward", mutates_args=())
+def _attend_backward(
+    qkv: Tensor, towards: Tensor, codes: Tensor, out: Tensor, log_sums: Tensor, gradient: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    batch, tokens, _, heads, width = qkv.shape
+    of_qkv, of_towards = torch.empty_like(qkv), torch.empty_like(towards)
+    given = (qkv, towards, codes, out, log_sums, gradient, of_qkv, of_towards, scale, tokens, heads)
+    strides, sizes = _strides(towards, codes), _sizes(width, towards)
+    if batch and tokens <= ONE_BLOCK:
+        block = max(16, triton.next_power_of_2(tokens))
+        backward_whole_kernel[(batch * heads,)](*given, *strides, **sizes, TOKENS=block, num_warps=WARPS)
+    elif batch:
+        queries, keys, warps = _backward_blocks(tokens)
+        grid = (triton.cdiv(tokens, keys) + triton.cdiv(tokens, queries), batch * heads)
+        backward_kernel[grid](*given, *strides, **sizes, QUERIES=queries, KEYS=keys, num_warps=warps)
+    return of_qkv, of_towards
+
+
+@_attend.register_fake
+def _(qkv: Tensor, towards: Tensor, codes: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    batch, tokens, _, heads, width = qkv.shape
+    sums = qkv.new_empty(batch, heads, tokens, dtype=torch.float32)
+    return qkv.new_empty(batch, tokens, heads, width), sums
+
+
+@_attend_backward.register_fake
+def _(
+    qkv: Tensor, towards: Tensor, codes: Tensor, out: Tensor, log_sums: Tensor, gradient: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(qkv), torch.empty_like(towards)
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    qkv, towards, codes, ctx.scale = inputs
+    ctx.save_for_backward(qkv, towards, codes, *output)
+
+
+def _differentiate(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    qkv, towards, codes, out, log_sums = ctx.saved_tensors
+    of_qkv, of_towards = _attend_backward(
+        qkv, towards, codes, out, log_sums, gradient.contiguous(), ctx.scale
+    )
+    return of_qkv, of_towards, None, None
+
+
+_attend.register_autograd(_differentiate, setup_context=_remember)
+
+
+def _forward_blocks(tokens: int) -> tuple[int, int, int]:
+    """Queries and keys of a block, and warps."""
+    if tokens <= ONE_BLOCK:
+        block = max(16, triton.next_power_of_2(tokens))
+        return block, block, 4
+    return 128, 64, 4
+
+
+def _backward_blocks(tokens: int) -> tuple[int, int, int]:
+    return 64, 64, 4
+
+
+def _strides(towards: Tensor, codes: Tensor) -> tuple[int, int, int, int]:
+    """Steps of ``towards`` to the next image, head and query, and of ``codes`` to the next image."""
+    if not towards.numel():
+        return 0, 0, 0, 0
+    return towards.stride(0), towards.stride(1), towards.stride(2), codes.stride(0) if codes.ndim == 3 else 0
+
+
+def _sizes(width: int, towards: Tensor) -> dict[str, Any]:
+    """Channels of a head and places of the bias, and the blocks that hold them."""
+    biased = towards.numel() > 0
+    places = towards.shape[-1] if biased else 0
+    blocks = {"BLOCK_D": max(16, triton.next_power_of_2(width))}
+    blocks["BLOCK_E"] = max(16, triton.next_power_of_2(places)) if biased else 16
+    return {"D": width, "E": places, **blocks, "BIASED": biased}
