@@ -4,7 +4,8 @@
     python jobs/export.py models:/mri-core@champion mri_foundation encoder.pth
     python jobs/export.py models:/mri-core@champion dinov2 encoder.pth
 
-docs/weights.md tells which format suits which encoder, and what the other side does with the file.
+The Python that it prints loads the file with the other project's own code. docs/weights.md tells which format
+suits which encoder, and what the other side does with the file.
 """
 
 import argparse

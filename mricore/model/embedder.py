@@ -19,8 +19,9 @@ from mricore.config.schema import Model, Normalization
 from mricore.errors import UserError
 from mricore.model.encoder import build_encoder
 from mricore.model.image_token import ImageToken
+from mricore.model.input_norm import InputNorm
 from mricore.model.mae_network import MaeNetwork
-from mricore.model.network import InputNorm, Network
+from mricore.model.network import Network
 from mricore.model.sam_encoder import SamEncoder
 from mricore.model.segment_anything_class import as_segment_anything
 from mricore.model.tokens import Tokens
@@ -141,6 +142,20 @@ class Embedder(nn.Module):
         parts = [encoder.to_neck(tokens.grid) for tokens in self._tokens(images)]
         return torch.cat(parts).float().cpu().numpy()
 
+    def resized(self, scaled: Tensor) -> Tensor:
+        """Slices (N, 1, H, W) in [0, 1] as the encoder takes them: (N, 1, image_size, image_size)."""
+        return F.interpolate(scaled, (self.image_size, self.image_size), mode="bilinear", antialias=True)
+
+    def encoded(self, resized: Tensor) -> tuple[Tensor, Tensor]:
+        """Of what ``resized`` made, embeddings (N, dim) and patch features (N, h, w, dim), in one pass."""
+        tokens = self.encoder(self.input_norm(resized))
+        return self.token(tokens)[0], self.token.dense(tokens)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.encoder.pos_embed.device
+
     def _sam_encoder(self) -> SamEncoder:
         if not isinstance(self.encoder, SamEncoder):
             raise UserError("a plain encoder has no neck and is no SAM encoder", "use dense() or an export")
@@ -148,13 +163,10 @@ class Embedder(nn.Module):
 
     def _tokens(self, images: ArrayLike | Tensor) -> Iterator[Tokens]:
         slices = _as_slices(images)
-        device = self.encoder.pos_embed.device
         with torch.inference_mode():
             for part in slices.split(SLICES_PER_PASS):
-                scaled = _normalized(part.to(device), self.normalization)
-                size = (self.image_size, self.image_size)
-                resized = F.interpolate(scaled, size, mode="bilinear", antialias=True)
-                yield self.encoder(self.input_norm(resized))
+                scaled = _normalized(part.to(self.device), self.normalization)
+                yield self.encoder(self.input_norm(self.resized(scaled)))
 
 
 def _as_slices(images: ArrayLike | Tensor) -> Tensor:

@@ -64,7 +64,7 @@ def sam(embedder: Embedder, base: Base | None) -> Export:
         )
     encoder = {f"image_{name}": tensor for name, tensor in _encoder(embedder).items()}
     decoder = {name: tensor for name, tensor in base.items() if name.startswith(DECODER)}
-    name = _meta_name(settings, _SAM_SIZE)
+    name = name_in_sam(settings)
     loader = f"segment_anything's {name}" if name else "a segment_anything.modeling.Sam of these sizes"
     notes = (
         f"{len(encoder)} tensors of the encoder, {len(decoder)} of prompt encoder and mask decoder",
@@ -83,7 +83,7 @@ def mri_foundation(embedder: Embedder, base: Base | None) -> Export:
         UserError: that code builds no encoder of this size.
     """
     settings = embedder.settings
-    name = _name_in_mri_foundation(settings)
+    name = name_in_mri_foundation(settings)
     if name is None:
         raise UserError(
             f"mri_foundation builds no encoder {settings.dim} wide with {settings.depth} blocks and "
@@ -151,7 +151,7 @@ def _advice(settings: Model) -> str:
     """The formats that can hold such an encoder."""
     fits = {
         "sam": settings.kind == "sam",
-        "mri_foundation": _name_in_mri_foundation(settings) is not None,
+        "mri_foundation": name_in_mri_foundation(settings) is not None,
         "dinov2": settings.kind == "plain" and _tiles(settings),
     }
     fitting = [name for name, holds in fits.items() if holds]
@@ -162,7 +162,13 @@ def _tiles(settings: Model) -> bool:
     return STOCK_SIZE % settings.patch == 0
 
 
-def _name_in_mri_foundation(settings: Model) -> str | None:
+def name_in_sam(settings: Model) -> str | None:
+    """What segment_anything calls a SAM of this encoder; None if it has no name for it."""
+    return _meta_name(settings, _SAM_SIZE)
+
+
+def name_in_mri_foundation(settings: Model) -> str | None:
+    """What mri_foundation calls an encoder of this size; None if it builds none."""
     name = _meta_name(settings, (*_SIZE, "neck_dim"))
     return name if name in ("vit_b", "vit_l") else None
 
