@@ -74,6 +74,11 @@ class Manifest:
         text = json.dumps([[shard.row_groups, shard.bytes, shard.sha256] for shard in self.shards])
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def to_json(self) -> str:
+        """The content of the file ``manifest.json``."""
+        document = {"format": FORMAT, "digest": self.digest, **asdict(self)}
+        return json.dumps(document, indent=1, sort_keys=True) + "\n"
+
     @cached_property
     def row_groups(self) -> RowGroups:
         """All row groups, in manifest order."""
@@ -82,8 +87,7 @@ class Manifest:
 
 def write_manifest(dataset: Place, manifest: Manifest) -> None:
     """Write the manifest; this is what makes the folder a dataset."""
-    document = {"format": FORMAT, "digest": manifest.digest, **asdict(manifest)}
-    dataset.write_bytes(MANIFEST, (json.dumps(document, indent=1, sort_keys=True) + "\n").encode())
+    dataset.write_bytes(MANIFEST, manifest.to_json().encode())
 
 
 def has_manifest(dataset: Place) -> bool:

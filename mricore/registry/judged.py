@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 
 from mricore.evaluation.statistics import Interval
 from mricore.training.place import Home
-from mricore.training.telemetry import answering, impatient, start_run
+from mricore.training.telemetry import answering, end_run, impatient, start_run
 
 EXPERIMENT = "mricore-evaluation"
 KEY = "mricore.evaluation"
@@ -135,7 +135,7 @@ def _log(
     client.log_batch(tracked.run_id, metrics=metrics)
     for name, text in files.items():
         client.log_text(tracked.run_id, text, name)
-    client.set_terminated(tracked.run_id, "FINISHED")
+    end_run(tracked, "FINISHED")
     return tracked.run_id
 
 

@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
+from mricore.config.addresses import without_credentials
 from mricore.errors import UserError
 from mricore.model.embedder import Embedder
 
@@ -44,7 +45,8 @@ def folder_of(uri: str) -> Path:
         return Path(uri)
     if not uri.startswith(("models:/", "runs:/")):
         raise UserError(
-            f"{uri} is no address of an encoder", "give models:/name@alias, models:/name/1, or a local folder"
+            f"{without_credentials(uri)} is no address of an encoder",
+            "give models:/name@alias, models:/name/1, or a local folder",
         )
     with _reaching(uri):
         folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
@@ -76,11 +78,13 @@ def _reaching(uri: str) -> Iterator[None]:
     if re.fullmatch(r"models:/[^/@]+/?", uri):
         remedy = "add @champion or /1: it names no version"
     if registry.startswith(_SQLITE) and not _database(registry).exists():
-        raise UserError(f"no model at {uri}: there is no {registry}", remedy)  # MLflow would make it
+        raise UserError(
+            f"no model at {uri}: there is no {without_credentials(registry)}", remedy
+        )  # MLflow would make it
     try:
         yield
     except _UNREACHED:
-        raise UserError(f"no model at {uri} in {registry}", remedy) from None
+        raise UserError(f"no model at {uri} in {without_credentials(registry)}", remedy) from None
 
 
 def _database(registry: str) -> Path:

@@ -1,4 +1,4 @@
-"""Make a version of a registered model in MLflow, with its card, and move an alias to it."""
+"""Make a version of a registered model in MLflow, with its card; the alias goes where no gate is needed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,21 @@ from importlib import metadata
 from pathlib import Path
 
 import mlflow
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.tracking import MlflowClient
 
-from mricore.training.telemetry import answering
+from mricore.evaluation.contenders import digest_of
+from mricore.model.embedder import Embedder
+from mricore.registry.alias import Alias
+from mricore.registry.load import folder_of
+from mricore.training.telemetry import answering, quiet
 
 PHANTOMS = "generated_phantoms"
 """Tag of a version: whether it was trained on generated phantoms."""
+DIGEST = "encoder_digest"
+"""Tag of a version: what its encoder is known by, see ``contenders.digest_of``."""
+HEALTH, WELL = "health", "well"
 REQUIREMENTS = ("mricore", "torch", "numpy", "safetensors")
 
 
@@ -45,49 +54,108 @@ def publish(
     generated_phantoms: bool,
     may_lead: bool = True,
 ) -> Version:
-    """Register the encoder in ``embedder_folder`` as a version made by ``run_id`` and alias it.
+    """Register the encoder in ``embedder_folder`` as a version made by ``run_id``.
 
-    A run makes one version: publishing it again (after an interruption) returns the version that is there.
-    An encoder of generated phantoms never takes the alias from one of real data, and none takes it that may
-    not lead.
+    The same encoder makes one version: publishing it again renews card and tags. It takes the alias if nobody
+    has it, or if it is of real data and the holder of phantoms; what may not lead never does. All else is for
+    the gate (``jobs/publish.py``).
 
     Raises:
         UserError: the registry does not answer or refuses.
     """
     with answering(tracking_uri):
-        client = MlflowClient(tracking_uri, tracking_uri)
-        number = _version_of(client, name, run_id) or _register(tracking_uri, embedder_folder, run_id, name)
-        client.update_model_version(name, number, description=card)
-        for key, value in {**tags, PHANTOMS: str(generated_phantoms)}.items():
-            client.set_model_version_tag(name, number, key, value)
-        leads = may_lead and (not generated_phantoms or not _is_of_real_data(client, name, alias))
-        if leads:
-            client.set_registered_model_alias(name, alias, number)
-    return Version(name, number, alias if leads else "")
+        number = register(
+            embedder_folder,
+            tracking_uri=tracking_uri,
+            run_id=run_id,
+            name=name,
+            card=card,
+            tags={**tags, PHANTOMS: str(generated_phantoms)},
+        )
+        held = Alias(MlflowClient(tracking_uri, tracking_uri), name, alias)
+        if may_lead and (why := free_because(held, number)):
+            held.give(number, why)
+        return Version(name, number, alias if held.holder() == number else "")
 
 
-def _is_of_real_data(client: MlflowClient, name: str, alias: str) -> bool:
-    """Whether the alias points to a version that was not trained on generated phantoms."""
-    current = client.get_registered_model(name).aliases.get(alias)
-    return current is not None and client.get_model_version(name, current).tags.get(PHANTOMS) != "True"
+def free_because(held: Alias, number: str) -> str:
+    """Why a version takes the alias without a gate; empty if it does not, or has it already."""
+    holder = held.holder()
+    if holder is None:
+        return f"there was no {held.alias}"
+    was_phantoms, is_phantoms = (held.tags(one).get(PHANTOMS) == "True" for one in (holder, number))
+    return f"version {holder} was of phantoms, this one is of real data" * (was_phantoms and not is_phantoms)
 
 
-def _version_of(client: MlflowClient, name: str, run_id: str) -> str | None:
-    found = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-    return str(found[0].version) if found else None
+def register(
+    folder: Path, *, tracking_uri: str, run_id: str, name: str, card: str, tags: Mapping[str, str]
+) -> str:
+    """The number of the version of an encoder, new or, with card and tags renewed, the one that is there.
+
+    A new version appears whole, with its card and tags.
+
+    Raises:
+        UserError: the folder holds no encoder.
+        MlflowException: the registry does not answer or refuses.
+    """
+    client = MlflowClient(tracking_uri, tracking_uri)
+    digest = digest_of(Embedder.load(folder), {})
+    known = versions_of(client, name, digest)
+    if not known:
+        _make_model(client, name)
+        with tracking_at(tracking_uri):
+            source, model_id = _logged(folder, run_id)
+            made = client.create_model_version(
+                name, source, run_id, {**tags, DIGEST: digest}, description=card, model_id=model_id
+            )
+        known = versions_of(client, name, digest)
+        if known[0] == str(made.version):
+            return known[0]
+        client.delete_model_version(name, made.version)  # another process was a moment earlier
+    client.update_model_version(name, known[0], description=card)
+    for key, value in tags.items():
+        client.set_model_version_tag(name, known[0], key, value)
+    return known[0]
 
 
-def _register(tracking_uri: str, folder: Path, run_id: str, name: str) -> str:
+def versions_of(client: MlflowClient, name: str, digest: str) -> list[str]:
+    """Numbers of the versions with that encoder, the first made first."""
+    found = client.search_model_versions(f"name = '{name}' and tags.`{DIGEST}` = '{digest}'")
+    return sorted((str(one.version) for one in found), key=int)
+
+
+def digest_of_version(client: MlflowClient, tracking_uri: str, name: str, number: str) -> str:
+    """The digest of a version's encoder; of one without the tag it is computed from its files.
+
+    Raises:
+        UserError: the files cannot be had.
+    """
+    digest: str | None = client.get_model_version(name, number).tags.get(DIGEST)
+    if digest is None:
+        with tracking_at(tracking_uri):
+            digest = digest_of(Embedder.load(folder_of(f"models:/{name}/{number}")), {})
+    return digest
+
+
+def _make_model(client: MlflowClient, name: str) -> None:
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+            raise
+
+
+def _logged(folder: Path, run_id: str) -> tuple[str, str]:
+    """Log the encoder as a model of its run; its address and id."""
     requirements = [f"{package}=={metadata.version(package).split('+')[0]}" for package in REQUIREMENTS]
-    with _tracking_at(tracking_uri), _without_hints(), mlflow.start_run(run_id=run_id):
+    with _without_hints(), quiet(), mlflow.start_run(run_id=run_id):
         info = mlflow.pyfunc.log_model(
             name="encoder",
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
             artifacts={"embedder": str(folder)},
             pip_requirements=requirements,
-            registered_model_name=name,
         )
-    return str(info.registered_model_version)
+    return str(info.model_uri), str(info.model_id)
 
 
 @contextmanager
@@ -103,8 +171,8 @@ def _without_hints() -> Iterator[None]:
 
 
 @contextmanager
-def _tracking_at(uri: str) -> Iterator[None]:
-    """Logging a model goes by MLflow's setting for the whole process; it is put back afterwards."""
+def tracking_at(uri: str) -> Iterator[None]:
+    """Logging and loading models go by MLflow's setting for the whole process; it is put back afterwards."""
     before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
     mlflow.set_tracking_uri(uri)
     try:

@@ -21,7 +21,7 @@ from mricore.errors import UserError
 from mricore.evaluation.comparison import Comparison
 from mricore.evaluation.comparison_text import as_csv, as_text
 from mricore.evaluation.contender import Contender
-from mricore.evaluation.contenders import OWN, REGISTRY, Spec, opened, parsed, with_decoder
+from mricore.evaluation.contenders import OWN, REGISTRY, Spec, digest_of, opened, parsed, with_decoder
 from mricore.evaluation.measurements import to_csv
 from mricore.evaluation.runner import Failure, Inputs, run_units
 from mricore.evaluation.tasks.labelled_task import LabelledTask
@@ -34,6 +34,7 @@ from mricore.workflows.curated import Curated, curated_verdict, open_curated
 from mricore.workflows.evaluation_arguments import EvaluationRequest
 from mricore.workflows.evaluation_leaks import leak_verdicts
 from mricore.workflows.evaluation_scores import compared, log_scores
+from mricore.workflows.labelled_data import task_folder
 
 COMPARISON = "comparison.csv"
 RUN = "run"
@@ -180,17 +181,16 @@ def read_tasks(request: EvaluationRequest) -> list[LabelledTask]:
     found: list[LabelledTask] = []
     for text in request.tasks:
         name, _, root = text.partition("=")
-        if not (root or request.data):
-            raise UserError(f"no data for task {name}", "add --data ROOT, or write TASK=ROOT")
-        labelled = read_volumes(load_task(name), Path(root or str(request.data)))
+        labelled = read_volumes(load_task(name), task_folder(name, root or request.data))
         if any(one.task.name == labelled.task.name for one in found):
             raise UserError(f"task {labelled.task.name} is named twice", "leave one of them out")
         if not labelled.of(request.part):
             raise UserError(
                 f"task {labelled.task.name} has no patients in {request.part}", "give it a share in [split]"
             )
-        found.append(labelled)
         print(_told(labelled), flush=True)
+        # who is judged for choices must not know of those who are judged for what is published
+        found.append(labelled.without("test") if request.part == "development" else labelled)
     return found
 
 
@@ -251,7 +251,12 @@ def _write_summary(
         },
         "datasets": {curated.name: {"digest": curated.manifest.digest}} if curated else {},
         "encoders": {
-            one.name: {"origin": one.origin, "digest": one.digest, "has_decoder": bool(one.decoder)}
+            one.name: {
+                "origin": one.origin,
+                "digest": one.digest,
+                "digest_alone": digest_of(one.embedder, {}),
+                "has_decoder": bool(one.decoder),
+            }
             for one in plan.contenders
         },
         "leaks": dict(leaks),

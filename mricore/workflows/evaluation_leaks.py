@@ -49,7 +49,9 @@ def _of_versions(origins: Sequence[str], where: Home) -> tuple[list[tuple[Place,
     """The datasets of versions that lie where this machine keeps datasets, and of whom nothing is known."""
     wanted = {trained_on(origin, where): origin for origin in origins if is_version(origin)}
     wanted.pop("", None)
-    there = {manifest.digest: (source, manifest) for source, manifest in _kept(where)} if wanted else {}
+    there = (
+        {manifest.digest: (source, manifest) for source, manifest in kept_datasets(where)} if wanted else {}
+    )
     unknown = [
         f"{origin} was trained on dataset {digest[:16]}, which is not here"
         for digest, origin in wanted.items()
@@ -61,7 +63,8 @@ def _of_versions(origins: Sequence[str], where: Home) -> tuple[list[tuple[Place,
     return found, unknown
 
 
-def _kept(where: Home) -> list[tuple[Place, Manifest]]:
+def kept_datasets(where: Home) -> list[tuple[Place, Manifest]]:
+    """The curated datasets that lie among the outputs, with their manifests."""
     names = {name.split("/")[1] for name in where.outputs.names("datasets") if name.endswith(f"/{MANIFEST}")}
     found = []
     for name in sorted(names):

@@ -31,10 +31,12 @@ def log_scores(
     comparison: Comparison,
     leaks: Mapping[str, str],
     where: Home,
+    code: str | None = None,
 ) -> None:
     """Log the scores of versions of the registry beside them; without MLflow one line is told.
 
     ``digests`` are those of the data by name. What rests on several has the digests of all.
+    ``code`` is the revision that evaluated, by default this one.
     """
     for contender in contenders:
         if not is_version(contender.origin):
@@ -48,7 +50,10 @@ def log_scores(
                 data_digest=digests.get(task, " ".join(digests.values())),
                 encoder_digest=contender.digest,
                 scores=_scores(comparison, task, contender.name),
-                facts={"leaks": leaks.get(task, "; ".join(leaks.values())), "code_revision": code_revision()},
+                facts={
+                    "leaks": leaks.get(task, "; ".join(leaks.values())),
+                    "code_revision": code or code_revision(),
+                },
             )
             table = to_csv(row for row in own if row.task == task).decode()
             try:
@@ -56,7 +61,7 @@ def log_scores(
             except UserError as error:
                 print(f"scores are not logged: {error.problem}; the results stay, {error.remedy}")
                 return
-        print(f"scores of {contender.origin} are logged in {where.tracking_uri}")
+        print(f"scores of {contender.origin} are logged in {where.shown}")
 
 
 def _scores(comparison: Comparison, task: str, encoder: str) -> list[Score]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,18 +19,19 @@ from mricore.data.progress import duration
 from mricore.data.storage import Place, place
 from mricore.errors import UserError
 from mricore.objective.health import signs_in
-from mricore.registry.publish import Version, publish
-from mricore.revision import code_revision
+from mricore.registry.publish import Version
 from mricore.training import launch
 from mricore.training.launch import RunRecord
 from mricore.training.place import Home, home
 from mricore.training.telemetry import Tracked, end_run, history, log_text, require_tracking
 from mricore.training.validation import with_labelled_task
 from mricore.workflows import summary
+from mricore.workflows.candidates import JUDGEMENT
 from mricore.workflows.curate import describe
 from mricore.workflows.dataset import curated_dataset
 from mricore.workflows.initial import with_weights
 from mricore.workflows.judgement import Judgement, judge_run
+from mricore.workflows.publication import Candidate, registered
 from mricore.workflows.runs import open_run
 
 
@@ -129,7 +131,8 @@ def _first_line(request: Request, recipe: Recipe) -> str:
 def _opened(
     recipe: Recipe, where: Home, dataset: Place, manifest: Manifest, watch: Stopwatch, fresh: bool
 ) -> Job:
-    record, tracked = open_run(recipe, where, Place(where.outputs.joined("runs")), manifest, fresh=fresh)
+    runs = Place(where.outputs.joined("runs"))
+    record, tracked = open_run(recipe, where, runs, manifest, fresh=fresh, dataset=dataset)
     return Job(recipe, where, dataset, manifest, record, tracked, watch)
 
 
@@ -153,8 +156,6 @@ def _finished(job: Job) -> Job:
         checkpoint = launch.open_checkpoint(job.runs, job.record)
         with checkpoint.as_directory() as files, job.watch.stage("evaluation"):
             judgement = judge_run(Path(files), job.recipe, job.dataset, job.manifest)
-        judgement.after.save(Path(folder))
-        (Path(folder) / "recipe.json").write_text(job.recipe.model_dump_json(indent=1))
         rows = history(job.tracked)
         illness = ", ".join(signs_in(rows[-1])) if rows else ""
         with job.watch.stage("registry"):
@@ -177,20 +178,16 @@ def _finished(job: Job) -> Job:
 
 def _published(job: Job, folder: Path, judgement: Judgement, illness: str) -> Version:
     tracking = job.recipe.tracking
-    return publish(
-        folder,
-        tracking_uri=job.home.tracking_uri,
+    scores = tuple(str(score) for score in judgement.scores)
+    log_text(job.tracked, json.dumps({"scores": scores}, indent=1), JUDGEMENT)
+    candidate = Candidate(
+        name=job.record.name,
+        embedder=judgement.after,
+        recipe=job.recipe,
+        manifest=job.manifest,
         run_id=job.tracked.run_id,
-        name=tracking.model_name,
-        alias=tracking.alias,
-        card=summary.model_card(job.recipe, job.manifest, judgement),
-        tags={
-            "recipe": job.recipe.name,
-            "manifest_digest": job.manifest.digest,
-            "steps": str(judgement.steps),
-            "code_revision": code_revision(),
-            "health": f"ill at the end: {illness}" if illness else "well",
-        },
-        generated_phantoms=job.manifest.generated_phantoms,
-        may_lead=not illness,
+        steps=judgement.steps,
+        own_scores=scores,
+        illness=illness,
     )
+    return registered(candidate, folder, job.home, tracking.model_name, tracking.alias)

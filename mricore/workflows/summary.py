@@ -13,7 +13,6 @@ from mricore.data.manifest import Manifest
 from mricore.data.progress import duration
 from mricore.imaging.intensity import normalize
 from mricore.records import SliceRecord
-from mricore.registry.card import CardFacts, card
 from mricore.registry.publish import Version
 from mricore.report.page import ReportInputs, render
 from mricore.training.checkpoint import Row
@@ -21,7 +20,6 @@ from mricore.training.launch import RunRecord
 from mricore.training.place import Home
 from mricore.training.telemetry import Tracked
 from mricore.workflows.crops import crop_pictures
-from mricore.workflows.initial import origin
 from mricore.workflows.judgement import Judgement
 
 CROPPED = 3
@@ -32,25 +30,6 @@ def flat(recipe: Recipe) -> dict[str, Any]:
     """All settings by dotted path."""
     document = recipe.model_dump(mode="json")
     return {path: value_at(document, path) for path in setting_paths()}
-
-
-def model_card(recipe: Recipe, manifest: Manifest, judgement: Judgement) -> str:
-    """The card of the registered version."""
-    name, licence = origin(recipe.initial)
-    return card(
-        CardFacts(
-            recipe=recipe.name,
-            steps=judgement.steps,
-            counts=manifest.counts,
-            locations=manifest.distributions["location"],
-            manifest_digest=manifest.digest,
-            generated_phantoms=manifest.generated_phantoms,
-            scores=[str(score) for score in judgement.scores],
-            method=recipe.method,
-            initial_weights=name,
-            initial_weights_licence=licence,
-        )
-    )
 
 
 def page(
@@ -72,7 +51,10 @@ def page(
     ]
     facts += [("slices per second", f"{np.mean(rates):.1f}")] if rates else []
     facts += [("health", f"ill: {illness}")] if illness else []
-    facts += [("registered", f"{version.name} v{version.number}"), ("alias", version.alias or "not moved")]
+    facts += [
+        ("registered", f"{version.name} v{version.number}"),
+        ("alias", version.alias or "stays where it was"),
+    ]
     facts += [("time of this process", duration(sum(seconds.values())))]
     cropped = judgement.samples[:CROPPED]
     return render(
@@ -101,29 +83,36 @@ def page(
 def last_lines(record: RunRecord, home: Home, recipe: Recipe, manifest_path: str, tracked: Tracked) -> str:
     """Where everything is."""
     tracking = recipe.tracking
-    model = f"models:/{tracking.model_name}"
-    stays = f"({model}@{tracking.alias} stays: "
-    if record.alias:
-        lead = f"= {model}@{record.alias}"
-    elif record.illness:
-        lead = f"{stays}this run was ill at the end: {record.illness})"
-    else:
-        lead = f"{stays}it is of real data, this one of phantoms)"
+    model = f"models:/{tracking.model_name}/{record.model_version}"
     return "\n".join(
         [
             f"dataset manifest: {manifest_path}",
-            f"MLflow run:       {tracked.run_id} (experiment {tracking.experiment}, {home.tracking_uri})",
+            f"MLflow run:       {tracked.run_id} (experiment {tracking.experiment}, {home.shown})",
             f"MLflow UI:        {_ui_command(home)}",
-            f"model:            {model}/{record.model_version} {lead}",
+            f"model:            {model}{_alias(record, recipe, home)}",
             f"report:           {record.report}",
         ]
+    )
+
+
+def _alias(record: RunRecord, recipe: Recipe, home: Home) -> str:
+    """Whether the version took the alias; if not, why, or how to let the gate decide."""
+    tracking = recipe.tracking
+    if record.alias:
+        return f" = models:/{tracking.model_name}@{record.alias}"
+    if record.illness:
+        return f"; it takes no alias: the run was ill at the end: {record.illness}"
+    alias = f" --alias {tracking.alias}" if tracking.alias != "champion" else ""
+    return (
+        f"; {tracking.alias} stays: publish it with python jobs/publish.py {record.name} "
+        f"--name {tracking.model_name}{alias} --out {home.outputs.uri} --evaluation FOLDER"
     )
 
 
 def _ui_command(home: Home) -> str:
     if home.tracking_uri.startswith("sqlite:"):
         return f".venv/bin/mlflow ui --backend-store-uri {home.tracking_uri}"
-    return f"open {home.tracking_uri}"
+    return f"open {home.shown}"
 
 
 def _commands(version: Version) -> list[tuple[str, str]]:

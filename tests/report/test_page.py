@@ -11,7 +11,6 @@ from PIL import Image
 
 from mricore.evaluation.protocol import Score
 from mricore.evaluation.statistics import Difference, Interval
-from mricore.registry.card import CardFacts, card
 from mricore.report.figures import picture, with_mask
 from mricore.report.page import ReportInputs, render
 
@@ -174,23 +173,6 @@ def test_exactly_the_masked_patches_are_tinted():
     changed = (tinted != 0.5).any(-1)
     assert changed[:4, 4:].all()
     assert changed.sum() == 16
-
-
-def test_the_model_card_tells_data_licence_and_phantoms():
-    facts = CardFacts(
-        *("tiny", 64, {"slices": 510}, {"knee": 510}, "d" * 64, True, ["a score"]),
-        *("dinov2", "random", "none needed"),
-    )
-    text = card(facts)
-    for part in (
-        "510 slices",
-        "knee 510",
-        "a score",
-        "random (licence: none needed)",
-        "phantoms",
-        "64 steps",
-    ):
-        assert part in text
 
 
 def test_the_page_of_mae_speaks_of_no_teacher():

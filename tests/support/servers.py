@@ -134,8 +134,8 @@ def s3_server(folder: Path) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def mlflow_server(folder: Path) -> Iterator[str]:
-    """A tracking server with SQLite and served artifacts; yields its URI."""
+def mlflow_server(folder: Path, artifacts: str = "") -> Iterator[str]:
+    """A tracking server with SQLite and served artifacts, in ``artifacts`` (s3://) if given; its URI."""
     folder.mkdir(parents=True, exist_ok=True)
     (port,) = free_ports(1)
     command = [
@@ -145,7 +145,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         f"--port={port}",
         "--workers=1",
         f"--backend-store-uri=sqlite:///{folder / 'server.db'}",
-        f"--artifacts-destination={folder / 'artifacts'}",
+        f"--artifacts-destination={artifacts or folder / 'artifacts'}",
     ]
     uri = f"http://127.0.0.1:{port}"
     with running(

@@ -236,6 +236,13 @@ model = mlflow.pyfunc.load_model("models:/mri-core@champion")
 print(numpy.array_equal(encoder(images), model.predict(images)), encoder(images).shape)
 """
     assert b"True (2, 24)" in output_of([sys.executable, "-c", use], short_folder, settings)
+    publishing = [sys.executable, str(ROOT / "jobs" / "publish.py")]
+    name = Path(report).parent.name
+    again = output_of([*publishing, name], short_folder, settings)
+    assert b"models:/mri-core@champion is this version already" in again
+    told = output_of([*publishing, "--lineage", "models:/mri-core@champion"], short_folder, settings).decode()
+    assert f"run:         {name}, " in told
+    assert "audit.json, judgement.json, manifest.json, recipe.json, report.html" in told
     dataset = str(Path(re.search(r"dataset manifest: (\S+)", said).group(1)).parent)
     asked = ["--dataset", dataset, "--encoder", "models:/mri-core@champion"]
     judging = output_of([sys.executable, str(ROOT / "eval" / "knn.py"), *asked], short_folder, settings)
