@@ -1,8 +1,11 @@
-"""Compare settings by whole trainings on the same data; by default the paper's two learning rates.
+"""Train the arms of a study on the same data, judge them on the same patients, and compare them.
 
+    python tune/ablate.py
+    python tune/ablate.py --study paper --data s3://bucket/dataset --task abdomen=ROOT \\
+        --set initial.weights=sam_vit_b_01ec64.pth --dry-run
     python tune/ablate.py --arm low=optimizer.lr=1e-4 --arm high=optimizer.lr=1e-3,train.epochs=2
 
-The same command continues a study that was interrupted.
+Equal arms are trained once. The same command continues a study that was interrupted.
 """
 
 import argparse
@@ -10,7 +13,8 @@ import sys
 from collections.abc import Sequence
 
 from mricore.config.recipes import RECIPES
-from mricore.workflows.ablate import AblationRequest, ablate, parse_arms
+from mricore.config.study import study_names
+from mricore.workflows.ablate import DEFAULT, AblationRequest, ablate, modes, parse_arms
 from mricore.workflows.entry import add_setting_arguments, run, whole_number
 
 
@@ -19,32 +23,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="tune/ablate.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "recipe", nargs="?", default="tiny", help=f"one of: {', '.join(RECIPES)} (default: tiny)"
-    )
-    parser.add_argument("--arm", action="append", default=[], metavar="NAME=SETTINGS", help="repeatable")
-    parser.add_argument(
-        "--data", metavar="URI", help="curated dataset or raw DICOM (default: generated phantoms)"
-    )
-    parser.add_argument("--out", metavar="URI", help="where datasets and runs go (default: outputs/)")
-    parser.add_argument(
-        "--max-concurrent",
-        type=whole_number(1),
-        default=1,
-        metavar="N",
-        help="trainings at once (default: 1)",
-    )
+    add = parser.add_argument
+    add("--study", metavar="NAME|FILE", help=f"one of: {', '.join(study_names())} ({DEFAULT})")
+    add("--arm", action="append", default=[], metavar="NAME=SETTINGS", help="repeatable")
+    add("--recipe", metavar="R", help=f"instead of the study's own; one of: {', '.join(RECIPES)}")
+    add("--task", action="append", default=[], metavar="NAME=ROOT", help="labelled task (repeatable)")
+    add("--mode", choices=modes(), default="cpu", help="of few-shot segmentation (default: %(default)s)")
+    add("--draws", type=whole_number(1), default=3, metavar="N", help="of few slices (default: %(default)s)")
+    add("--decoder", metavar="FILE", help="of SAM, whose mask decoder the encoders are given")
+    add("--data", metavar="URI", help="curated dataset or raw DICOM (default: generated phantoms)")
+    add("--out", metavar="URI", help="where datasets, runs and studies go (default: outputs/)")
+    add("--max-concurrent", type=whole_number(1), default=1, metavar="N", help="trainings at once (1)")
+    add("--dry-run", action="store_true", help="tell the trainings and what they take; train nothing")
     add_setting_arguments(parser)
-    options = parser.parse_args(arguments)
+    options = vars(parser.parse_args(arguments))
     ablate(
         AblationRequest(
-            recipe=options.recipe,
-            assignments=tuple(options.assignments),
-            arms=parse_arms(options.arm),
-            data=options.data,
-            out=options.out,
-            key_file=options.key,
-            max_concurrent=options.max_concurrent,
+            arms=parse_arms(options.pop("arm")),
+            tasks=tuple(options.pop("task")),
+            assignments=tuple(options.pop("assignments")),
+            key_file=options.pop("key"),
+            **options,
         )
     )
 

@@ -29,19 +29,20 @@ def setting_paths(model: type[BaseModel] = Recipe, prefix: str = "") -> tuple[st
     return tuple(paths)
 
 
-def apply_overrides(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
+def apply_overrides(recipe: Recipe, assignments: Iterable[str], *, idle_too: bool = False) -> Recipe:
     """Return the recipe with ``path=value`` assignments applied, later ones winning.
 
     Values are read as JSON where they parse as JSON (numbers, true/false, lists), else as text.
 
     Raises:
         UserError: no ``=``, an unknown path (the message lists valid names), a value that the schema
-            refuses, or a setting that does nothing beside the others.
+            refuses, or (unless ``idle_too``) a setting that does nothing beside the others.
     """
     document = recipe.model_dump(mode="json")
     assigned = _assign_all(document, assignments, setting_paths())
     changed = validated(document)
-    _refuse_idle(recipe, changed, assigned)
+    if not idle_too:
+        _refuse_idle(recipe, changed, assigned)
     return changed
 
 

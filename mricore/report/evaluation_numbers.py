@@ -110,7 +110,7 @@ class Block:
     @cached_property
     def numbers(self) -> dict[Key, Number]:
         """All numbers that have an interval."""
-        deviations = _deviations([*self._means, *self._by_class])
+        deviations = _deviations([*self.means, *self._by_class])
         found = {}
         for score in (*self._comparison.scores, *(self._class_comparison.scores if self._by_class else ())):
             asked = score.question
@@ -137,7 +137,7 @@ class Block:
 
     @cached_property
     def _comparison(self) -> Comparison:
-        return compare(self._means, self._against)
+        return compare(self.means, self._against)
 
     @cached_property
     def _class_comparison(self) -> Comparison:
@@ -148,7 +148,7 @@ class Block:
         return self.baseline if self.baseline in self.encoders else None
 
     @cached_property
-    def _means(self) -> list[Measurement]:
+    def means(self) -> list[Measurement]:
         """Rows of means over classes; where only classes were measured, each counts as a case of its own."""
         measured = [row for row in self._common if not row.metric.startswith(CALLED)]
         meant = {(row.task, row.metric) for row in measured if row.label == MEAN}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,58 +15,89 @@ from mricore.config.schema import Recipe
 from mricore.data.cluster import cluster_cpus, cluster_gpus
 from mricore.data.storage import Place
 from mricore.errors import UserError
-from mricore.training.launch import train
+from mricore.training.launch import PausedError, gpus_needed, train
 from mricore.training.telemetry import Tracked
 
 TRIAL_CPUS = 0.01
 """A trial only waits for its workers, but Ray wants a number above zero. It is taken from the workers' share,
 so that a study of one training at a time fits where the training alone fits."""
+TRIAL_FAILURES = 2
+"""How often a trial whose own process dies begins again, from its last checkpoint."""
 
 
 @dataclass(frozen=True)
-class Arm:
+class Trial:
     """One training of a study: its recipe, the name of its run, and its run in MLflow."""
 
-    name: str
     recipe: Recipe
     run: str
     tracked: Tracked
 
 
-def run_study(arms: Sequence[Arm], dataset: Place, runs: Place, max_concurrent: int) -> dict[str, str]:
-    """Train all arms, at most ``max_concurrent`` at a time; returns the last checkpoint's name of each arm.
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended: with the last checkpoint's name, or with a problem in one line.
 
-    Each arm continues where an earlier, interrupted study left it.
+    ``paused``: the training stopped itself, as it was ill. ``is_ours``: nothing that the user gave is to
+    blame. ``seconds`` are those of the training in this process.
+    """
+
+    run: str
+    checkpoint: str = ""
+    problem: str = ""
+    paused: bool = False
+    is_ours: bool = False
+    seconds: float = 0.0
+
+
+def run_study(
+    trials: Sequence[Trial],
+    dataset: Place,
+    runs: Place,
+    max_concurrent: int,
+    ended: Callable[[Outcome], None] = lambda _: None,
+) -> dict[str, Outcome]:
+    """Train all, at most ``max_concurrent`` at a time; what became of each, by the name of its run.
+
+    Each trial continues where an earlier, interrupted study left it, and one that fails stops no other.
+    ``ended`` is called here with each as it ends.
 
     Raises:
-        UserError: the cluster is too small for that many trainings at once, or a training failed.
+        UserError: the cluster is too small for that many trainings at once.
+        KeyboardInterrupt: ctrl-C; the study can go on.
     """
-    check_room(arms, max_concurrent)
+    check_room(trials, max_concurrent)
+    watch = _Watch(ended)
     tuner = tune.Tuner(
         tune.with_resources(_trial, {"CPU": TRIAL_CPUS}),
-        param_space={"arm": tune.grid_search([_plain(arm, dataset, runs) for arm in arms])},
+        param_space={"trial": tune.grid_search([_plain(one, dataset, runs) for one in trials])},
         tune_config=tune.TuneConfig(
             max_concurrent_trials=max_concurrent,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),
-        run_config=tune.RunConfig(name="tune", storage_path=runs.uri, verbose=0),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=runs.uri,
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=TRIAL_FAILURES),
+            callbacks=[watch],
+        ),
     )
-    results = tuner.fit()
-    if results.errors:
-        first = next(result.error for result in results if result.error)
-        raise RuntimeError(f"{len(results.errors)} of {len(arms)} trainings failed") from first
-    return {result.metrics["name"]: result.metrics["checkpoint"] for result in results}
+    tuner.fit()
+    if len(watch.outcomes) < len(trials):  # ctrl-C ends Tune as if all were well
+        raise KeyboardInterrupt
+    return watch.outcomes
 
 
-def check_room(arms: Sequence[Arm], max_concurrent: int) -> None:
+def check_room(trials: Sequence[Trial], max_concurrent: int) -> None:
     """Refuse a study whose trials would wait for each other for ever.
 
     Raises:
         UserError: more CPUs or GPUs are needed at once than the cluster has.
     """
-    settings = [arm.recipe.train for arm in arms]
+    settings = [one.recipe.train for one in trials]
     cpus = [one.fewest_workers * one.cpus_per_worker for one in settings]
-    gpus = [float(one.fewest_workers * one.gpu) for one in settings]
+    gpus = [gpus_needed(one) for one in settings]
     for needs, there, unit, remedy in (
         (
             cpus,
@@ -73,7 +105,12 @@ def check_room(arms: Sequence[Arm], max_concurrent: int) -> None:
             "CPUs",
             "lower --max-concurrent, --set train.workers or train.cpus_per_worker",
         ),
-        (gpus, cluster_gpus(), "GPUs", "lower --max-concurrent or --set train.workers, or train.gpu=false"),
+        (
+            gpus,
+            cluster_gpus(),
+            "GPUs",
+            "lower --max-concurrent, --set train.workers or train.gpus_per_worker, or train.gpu=false",
+        ),
     ):
         needed = sum(sorted(needs, reverse=True)[:max_concurrent])
         if needed > there:
@@ -83,27 +120,65 @@ def check_room(arms: Sequence[Arm], max_concurrent: int) -> None:
             )
 
 
-def _plain(arm: Arm, dataset: Place, runs: Place) -> dict[str, Any]:
-    """An arm as plain data, which is what Tune carries."""
+class _Watch(tune.Callback):
+    """Collects outcomes as trials end, in the process that called."""
+
+    def __init__(self, ended: Callable[[Outcome], None]) -> None:
+        self.outcomes: dict[str, Outcome] = {}
+        self._ended = ended
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """A trial reported how it ended."""
+        self._note(Outcome(**trial.last_result["outcome"]))
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """A trial's own process died too often."""
+        self._note(Outcome(trial.config["trial"]["run"], problem="its process died", is_ours=True))
+
+    def _note(self, outcome: Outcome) -> None:
+        self.outcomes[outcome.run] = outcome
+        self._ended(outcome)
+
+
+def _plain(trial: Trial, dataset: Place, runs: Place) -> dict[str, Any]:
+    """A trial as plain data, which is what Tune carries."""
     return {
-        "name": arm.name,
-        "recipe": arm.recipe.model_dump(mode="json"),
-        "run": arm.run,
-        "tracked": asdict(arm.tracked),
+        "recipe": trial.recipe.model_dump(mode="json"),
+        "run": trial.run,
+        "tracked": asdict(trial.tracked),
         "dataset": dataset.uri,
         "runs": runs.uri,
     }
 
 
 def _trial(config: Mapping[str, Any]) -> None:
-    arm = config["arm"]
-    recipe = validated(arm["recipe"])
+    """Train, and report how it ended: only a process that dies is left to Tune."""
+    trial, began = config["trial"], time.monotonic()
+    outcome = Outcome(trial["run"])
+    try:
+        outcome = replace(outcome, checkpoint=_trained(trial))
+    except UserError as error:
+        problem = f"{error.problem} ({error.remedy})"
+        outcome = replace(outcome, problem=problem, paused=isinstance(error, PausedError))
+    except Exception as error:  # noqa: BLE001 - a fault of one trial must not end the others
+        outcome = replace(outcome, problem=_in_one_line(error), is_ours=True)
+    tune.report({"outcome": asdict(replace(outcome, seconds=time.monotonic() - began))})
+
+
+def _trained(trial: Mapping[str, Any]) -> str:
+    """The name of the checkpoint to ship."""
+    recipe = validated(trial["recipe"])
     share = recipe.train.cpus_per_worker - TRIAL_CPUS / recipe.train.fewest_workers
     checkpoint = train(
         recipe.model_copy(update={"train": recipe.train.model_copy(update={"cpus_per_worker": share})}),
-        Place(arm["dataset"]),
-        Place(arm["runs"]),
-        arm["run"],
-        Tracked(**arm["tracked"]),
+        Place(trial["dataset"]),
+        Place(trial["runs"]),
+        trial["run"],
+        Tracked(**trial["tracked"]),
     )
-    tune.report({"name": arm["name"], "checkpoint": Path(checkpoint.path).name})
+    return Path(checkpoint.path).name
+
+
+def _in_one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__

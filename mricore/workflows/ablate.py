@@ -1,131 +1,194 @@
-"""An ablation: one training per arm on the same data and seed, judged on the same slices."""
+"""A study: arms trained on the same data, judged on the same patients, and what that answers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from mricore.config.overrides import apply_overrides
+from mricore.config.few_shot import PRESETS
 from mricore.config.recipes import recipe_named
 from mricore.config.schema import Recipe
+from mricore.config.study import ArmSpec, Study, arm_of, load_study, study_of
 from mricore.data.cluster import ray_session
-from mricore.data.manifest import Manifest
-from mricore.data.storage import Place
+from mricore.data.storage import place
 from mricore.errors import UserError
-from mricore.training import launch
-from mricore.training.launch import RunRecord
+from mricore.study_records import StudyResult
 from mricore.training.place import Home, home
-from mricore.training.telemetry import end_run, require_tracking
-from mricore.training.validation import with_labelled_task
-from mricore.tuning.study import Arm, run_study
-from mricore.workflows.dataset import curated_dataset
-from mricore.workflows.initial import with_weights
-from mricore.workflows.judgement import judge_run
-from mricore.workflows.runs import open_run
+from mricore.training.telemetry import require_tracking
+from mricore.workflows.dataset import curated_dataset, ready_dataset
+from mricore.workflows.labelled_data import FOLDER, PHANTOMS
+from mricore.workflows.study_evaluation import Judging, task_names_of
+from mricore.workflows.study_folder import declared, noted, study_place, waiting
+from mricore.workflows.study_forecast import StudyForecast, foretell, trainings_text
+from mricore.workflows.study_run import StudyRun, run_all
+from mricore.workflows.study_trainings import Training, ready, recipes_of, trainings_of
 
+DEFAULT, OWN_ARMS, OWN_RECIPE = "learning_rate", "arms", "tiny"
+EXIT_OUR_FAULT = 1
 _COMMA = re.compile(r",(?![^\[]*\])")  # not inside a list
-PAPER_ARMS = {"lr 4e-4": ("optimizer.lr=4e-4",), "lr 4e-3": ("optimizer.lr=4e-3",)}
-"""The learning rates of paper section 2.1.1, the default study."""
-
-
-ILL_ARMS_GO_ON = ("health.action=log",)
-"""A study has losing arms; one that is ill is a result and must not stop the others."""
+_OF_EVALUATION = ("few_shot.", "run.")
 
 
 @dataclass(frozen=True)
 class AblationRequest:
-    """The command line of ``tune/ablate.py``; ``arms`` maps a name to settings."""
+    """The command line of ``tune/ablate.py``."""
 
-    recipe: str
+    study: str | None
+    recipe: str | None
+    arms: tuple[ArmSpec, ...]
     assignments: tuple[str, ...]
-    arms: Mapping[str, tuple[str, ...]]
     data: str | None
     out: str | None
     key_file: Path
-    max_concurrent: int
+    tasks: tuple[str, ...] = ()
+    mode: str = "cpu"
+    draws: int = 3
+    decoder: str | None = None
+    max_concurrent: int = 1
+    dry_run: bool = False
 
 
-def ablate(request: AblationRequest) -> dict[str, list[str]]:
-    """Train every arm, judge it, print one table; returns the score lines of each arm.
+@dataclass(frozen=True)
+class Declared:
+    """A study with the recipes of its arms, and the settings that came by ``--set``."""
+
+    study: Study
+    recipe: str
+    assignments: tuple[str, ...]
+    recipes: dict[str, Recipe]
+
+
+def ablate(request: AblationRequest) -> StudyResult:
+    """Train every arm once, judge all, and write, print and log what came of it; or tell what it would take.
 
     Raises:
-        UserError: a setting, the data or the size of the cluster does not allow the study.
+        UserError: a setting, a task, the data or the cluster does not allow the study; or, after all else is
+            done, a training or a judgement failed by what was given.
+        SystemExit: with code 1, after all else is done, if one failed by a fault of ours.
     """
-    recipes = _recipes(request)
+    asked = _declared(request)
+    if request.dry_run:
+        return _dry_run(asked, request)
     where = home(request.out)
     where.outputs.require_writable()
     require_tracking(where)
-    recipes = {
-        name: with_weights(with_labelled_task(recipe), where.outputs) for name, recipe in recipes.items()
-    }
+    judging = _judging(request, where)
+    tasks = task_names_of(judging) if judging.tasks else ()
+    if request.data is not None:
+        place(request.data).require()
+    recipes = ready(asked.recipes, where.outputs)
     with ray_session():
         policy = next(iter(recipes.values())).curation
         dataset, manifest = curated_dataset(request.data, where.outputs, policy, request.key_file)
-        lines = _trained_and_judged(recipes, where, dataset, manifest, request.max_concurrent)
-    for name, scores in lines.items():
-        print(f"{name}:")
-        print("\n".join(f"  {score}" for score in scores))
-    return lines
+        run = StudyRun(
+            study=asked.study,
+            recipe=asked.recipe,
+            assignments=asked.assignments,
+            home=where,
+            dataset=dataset,
+            manifest=manifest,
+            judging=judging,
+            tasks=tasks,
+            max_concurrent=request.max_concurrent,
+        )
+        result, failures = run_all(run, trainings_of(recipes))
+    _end(failures)
+    return result
 
 
-def parse_arms(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def parse_arms(texts: Sequence[str]) -> tuple[ArmSpec, ...]:
     """``NAME=setting=value,setting=value`` for each arm.
 
     Raises:
-        UserError: there is no name or no setting, or a name occurs twice.
+        UserError: there is no name or no setting.
     """
-    arms: dict[str, tuple[str, ...]] = {}
+    arms = []
     for text in texts:
         name, separator, settings = text.partition("=")
-        if not separator or "=" not in settings or name in arms:
-            raise UserError(
-                f"--arm {text!r} is not a new NAME=setting=value", "e.g. --arm low=optimizer.lr=1e-4"
-            )
-        arms[name] = tuple(_COMMA.split(settings))
-    return arms
+        if not separator or "=" not in settings:
+            raise UserError(f"--arm {text!r} is not NAME=setting=value", "e.g. --arm low=optimizer.lr=1e-4")
+        arms.append(arm_of(name, _COMMA.split(settings)))
+    return tuple(arms)
 
 
-def _recipes(request: AblationRequest) -> dict[str, Recipe]:
-    """The recipe of each arm.
+def modes() -> tuple[str, ...]:
+    """How arms can be judged on labelled tasks, the quickest first."""
+    return tuple(sorted(PRESETS))
 
-    Raises:
-        UserError: two arms are the same, or an arm would need data of its own.
-    """
-    base = recipe_named(request.recipe)
-    recipes = {
-        name: apply_overrides(base, [*ILL_ARMS_GO_ON, *request.assignments, *settings])
-        for name, settings in (request.arms or PAPER_ARMS).items()
-    }
-    if len({recipe.curation for recipe in recipes.values()}) > 1:
+
+def _declared(request: AblationRequest) -> Declared:
+    """Arms of the command line alone are a study of their own, unless one is named."""
+    if request.study is None and request.arms:
+        recipe = request.recipe or OWN_RECIPE
+        study = study_of(OWN_ARMS, "Arms of the command line", recipe, request.arms)
+    else:
+        study = load_study(request.study or DEFAULT).with_arms(request.arms)
+    recipe = request.recipe or study.recipe
+    recipe_named(recipe)
+    settings = tuple(one for one in request.assignments if not one.startswith(_OF_EVALUATION))
+    return Declared(study, recipe, settings, recipes_of(study, recipe, settings))
+
+
+def _judging(request: AblationRequest, where: Home) -> Judging:
+    """Phantoms come with a labelled task of phantoms; the user's own data only with those that are named."""
+    tasks = request.tasks
+    if not tasks and request.data is None:
+        here = "" if where.outputs.is_remote else f"={where.outputs.joined(FOLDER)}"
+        tasks = (f"{PHANTOMS}{here}",)
+    settings = tuple(one for one in request.assignments if one.startswith(_OF_EVALUATION))
+    return Judging(tasks, request.mode, request.draws, request.decoder, settings)
+
+
+def _dry_run(asked: Declared, request: AblationRequest) -> StudyResult:
+    """Print what would be trained, and what that takes; ``study.json`` keeps it beside what is known."""
+    trainings = trainings_of(asked.recipes)
+    print(f"study {asked.study.name}: {len(asked.study.arms)} arms, {len(trainings)} trainings")
+    print(trainings_text(trainings, None), flush=True)
+    outputs = home(request.out).outputs
+    policy = trainings[0].recipe.curation
+    found = ready_dataset(request.data, outputs, policy, request.key_file)
+    if found is None:
         raise UserError(
-            "arms differ in curation", "arms share one dataset: give curation settings with --set"
+            "what the study takes cannot be foretold before its data are curated",
+            "curate them first (python jobs/curate.py SOURCE DESTINATION) and give --data DESTINATION",
         )
-    if len({launch.identity(recipe) for recipe in recipes.values()}) < len(recipes):
-        raise UserError("two arms have the same settings", "leave one of them out")
-    return recipes
+    forecast = foretell(trainings, found[0].uri, request.max_concurrent)
+    print(trainings_text(trainings, forecast))
+    where = study_place(outputs, asked.study.name)
+    return noted(where, _foreseen(asked, trainings, forecast))
 
 
-def _trained_and_judged(
-    recipes: Mapping[str, Recipe], where: Home, dataset: Place, manifest: Manifest, max_concurrent: int
-) -> dict[str, list[str]]:
-    runs = Place(where.outputs.joined("runs"))
-    records: dict[str, RunRecord] = {}
-    arms = []
-    for name, recipe in recipes.items():
-        records[name], tracked = open_run(recipe, where, runs, manifest, fresh=False)
-        arms.append(Arm(name, recipe, records[name].name, tracked))
-    open_arms = [arm for arm in arms if not records[arm.name].checkpoint]
-    for name, checkpoint in (
-        run_study(open_arms, dataset, runs, max_concurrent) if open_arms else {}
-    ).items():
-        records[name] = replace(records[name], checkpoint=checkpoint)
-        launch.write_record(runs, records[name])
-    lines = {}
-    for arm in arms:
-        with launch.open_checkpoint(runs, records[arm.name]).as_directory() as folder:
-            judgement = judge_run(Path(folder), arm.recipe, dataset, manifest)
-        lines[arm.name] = [str(score) for score in judgement.scores]
-        end_run(arm.tracked, "FINISHED")
-    return lines
+def _foreseen(asked: Declared, trainings: Sequence[Training], forecast: StudyForecast) -> StudyResult:
+    read = {one.arm: (training, one.epoch) for training in trainings for one in training.readings}
+    arms = [
+        waiting(
+            asked.study,
+            arm.name,
+            asked.recipe,
+            run="",
+            mlflow_run_id="",
+            epoch=read[arm.name][1],
+            epochs=read[arm.name][0].epochs,
+            seconds_predicted=forecast.arms[arm.name],
+        )
+        for arm in asked.study.arms
+    ]
+    return declared(asked.study, asked.recipe, asked.assignments, arms)
+
+
+def _end(failures: Sequence[tuple[str, bool]]) -> None:
+    """Exit codes: 2 if what the user gave made something fail, 1 if a fault of ours did."""
+    if not failures:
+        return
+    told = f"{len(failures)} of the study's steps failed ({'; '.join(what for what, _ in failures)})"
+    if not any(is_ours for _, is_ours in failures):
+        raise UserError(
+            f"{told}; all others are kept", "mend what is told above, then run the same command again"
+        )
+    with suppress(BrokenPipeError):
+        print(f"error: {told}; all others are kept: run the same command again", file=sys.stderr)
+    raise SystemExit(EXIT_OUR_FAULT)

@@ -49,17 +49,43 @@ def curated_dataset(
         print("data: a curated dataset, used as it is")
         return source, read_manifest(source)
     key = secret_key(key_file)
-    name = hmac.new(key, f"{source.uri}/{policy.model_dump_json()}".encode(), hashlib.sha256).hexdigest()[:12]
-    target = Place(outputs.joined(f"datasets/{name}"))
+    target = _cache(source, outputs, policy, key)
     print(f"data: raw DICOM, curated into the cache {target.uri}")
     return target, curate(Job(source, target, policy, key))
+
+
+def ready_dataset(
+    data: str | None, outputs: Place, policy: Curation, key_file: Path
+) -> tuple[Place, Manifest] | None:
+    """What ``curated_dataset`` would give without any curation; None if there is none of that yet.
+
+    Raises:
+        UserError: the data cannot be read.
+    """
+    if data is None:
+        target = Place(outputs.joined(f"datasets/{_phantom_name(CollectionSpec(), policy)}"))
+    else:
+        target = place(data)
+        if not has_manifest(target) and key_file.expanduser().exists():
+            target = _cache(target, outputs, policy, secret_key(key_file))
+    return (target, read_manifest(target)) if has_manifest(target) else None
+
+
+def _cache(source: Place, outputs: Place, policy: Curation, key: bytes) -> Place:
+    """Where raw DICOM is curated to."""
+    state = hmac.new(key, f"{source.uri}/{policy.model_dump_json()}".encode(), hashlib.sha256)
+    return Place(outputs.joined(f"datasets/{state.hexdigest()[:12]}"))
+
+
+def _phantom_name(spec: CollectionSpec, policy: Curation) -> str:
+    state = hmac.new(PHANTOM_KEY, f"{asdict(spec)}/{policy.model_dump_json()}".encode(), hashlib.sha256)
+    return f"phantoms-{state.hexdigest()[:12]}"
 
 
 def _phantoms(outputs: Place, policy: Curation) -> tuple[Place, Manifest]:
     """The generated collection, written as DICOM on this machine and curated like any other."""
     spec = CollectionSpec()
-    state = hmac.new(PHANTOM_KEY, f"{asdict(spec)}/{policy.model_dump_json()}".encode(), hashlib.sha256)
-    name = f"phantoms-{state.hexdigest()[:12]}"
+    name = _phantom_name(spec, policy)
     target = Place(outputs.joined(f"datasets/{name}"))
     if has_manifest(target):
         return target, read_manifest(target)

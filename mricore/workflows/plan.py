@@ -85,24 +85,35 @@ def plan(request: PlanRequest) -> Plan:
     _require_positive("--seconds", request.seconds)
     _require_positive("--bandwidth", request.gigabytes_per_s)
     _require_folder(request.json_file)
+    found = foretold(recipe, request)
+    print(
+        "\n".join(plan_lines(found.workload, found.measured, found.reading, found.believed, found.forecasts))
+    )
+    if request.json_file is not None:
+        with readable_errors(str(request.json_file)):
+            request.json_file.write_text(json.dumps(_document(found), indent=1) + "\n")
+    return found
+
+
+def foretold(recipe: Recipe, request: PlanRequest) -> Plan:
+    """Calibrate and foretell a recipe; of ``request`` all counts but its own recipe and settings.
+
+    Raises:
+        UserError: the dataset is not usable, or this machine cannot do a step of the recipe.
+    """
     workers = _workers(request.workers, recipe)
     dataset = _dataset(request)
     require_device(recipe, request.together)
-    workload = _workload(recipe, dataset, request.slices)
+    workload = workload_of(recipe, dataset, request.slices)
     print(f"measuring for about {request.seconds:g} s ...", flush=True)
     shares = tuple(workload.slices_per_step / count for count in workers)
     sample = _sample(recipe, dataset, shares, request.seconds)
     measured = _measured(recipe, sample, shares, request)
     reading = None if sample is None else sample.reading
     believed = _believed(recipe, request)
-    found = Plan(
+    return Plan(
         workload, measured, reading, believed, forecasts(workload, measured, reading, believed, workers)
     )
-    print("\n".join(plan_lines(workload, measured, reading, believed, found.forecasts)))
-    if request.json_file is not None:
-        with readable_errors(str(request.json_file)):
-            request.json_file.write_text(json.dumps(_document(found), indent=1) + "\n")
-    return found
 
 
 def _require_positive(name: str, value: float | None) -> None:
@@ -147,7 +158,7 @@ def _dataset(request: PlanRequest) -> Place | None:
     return dataset
 
 
-def _workload(recipe: Recipe, dataset: Place | None, slices: int | None) -> Workload:
+def workload_of(recipe: Recipe, dataset: Place | None, slices: int | None) -> Workload:
     """The whole dataset, or as many slices as are asked for."""
     if dataset is not None and slices is None:
         epoch = plan_of(recipe, read_manifest(dataset))

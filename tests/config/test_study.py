@@ -1,0 +1,152 @@
+"""Studies as files: the shipped ones, what is refused, and what is kept of one."""
+
+import json
+
+import pytest
+
+from mricore.config.study import arm_of, load_study, study_names, study_of
+from mricore.errors import UserError
+from mricore.study_records import ArmResult, Asked, Evaluated, StudyResult
+
+FILE = """
+name = "mine"
+title = "Two rates"
+recipe = "tiny"
+baseline = "low"
+[[arm]]
+name = "low"
+settings = ["optimizer.lr=1e-4"]
+[[arm]]
+name = "high"
+settings = ["optimizer.lr=1e-3"]
+[[question]]
+name = "rate"
+title = "Which rate?"
+reference = "low"
+arms = ["high"]
+"""
+
+
+def written(tmp_path, *changes):
+    text = FILE
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after, 1)
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_the_paper_asks_what_figure_2_shows():
+    study = load_study("paper")
+    assert {question.name for question in study.questions} == {
+        *("initial", "learning_rate", "sampling", "normalization", "objective", "epochs")
+    }
+    (curve,) = (question for question in study.questions if question.kind == "curve")
+    assert curve.reference == "4 epochs"
+    assert {curve.reference, *curve.arms} == {f"{epochs} epochs" for epochs in (2, 4, 8, 16, 32, 64)}
+    asked = {name for question in study.questions for name in (question.reference, *question.arms)}
+    assert asked == {arm.name for arm in study.arms}
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_shipped_studies_are_called_like_their_files(name):
+    assert load_study(name).name == name
+
+
+def test_a_file_of_the_user_is_read(tmp_path):
+    study = load_study(written(tmp_path))
+    assert [arm.settings for arm in study.arms] == [("optimizer.lr=1e-4",), ("optimizer.lr=1e-3",)]
+    assert study.questions[0].kind == "bars"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ('baseline = "low"', 'baseline = "none"', "no arm 'none'"),
+        ('arms = ["high"]', 'arms = ["height"]', "no arm 'height'"),
+        ('arms = ["high"]', 'arms = ["low"]', "'low' is there twice"),
+        ('arms = ["high"]', "arms = []", "write at least one"),
+        ('name = "high"', 'name = "low"', "arm 'low' is there twice"),
+        ('name = "high"', 'name = "high=1"', "arms 2 name"),
+        ('settings = ["optimizer.lr=1e-3"]', 'settings = "optimizer.lr=1e-3"', "list in square brackets"),
+        ('settings = ["optimizer.lr=1e-3"]', 'settings = ["fast"]', "arms 2 settings 1"),
+        ('settings = ["optimizer.lr=1e-3"]', 'set = ["optimizer.lr=1e-3"]', "arm 2: key 'set' is unknown"),
+        ("[[question]]", "[question]", "write [[question]]"),
+        ('reference = "low"', 'reference = "low"\nkind = "pie"', "'bars' or 'curve'"),
+        ('title = "Two rates"', "", "add this key"),
+        ('title = "Two rates"', 'title = "Two', "not TOML"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(tmp_path, before, after, told):
+    with pytest.raises(UserError) as caught:
+        load_study(written(tmp_path, (before, after)))
+    assert told in f"{caught.value.problem} {caught.value.remedy}"
+    assert "\n" not in caught.value.problem
+
+
+def test_an_unknown_study_is_told_with_the_known_ones():
+    with pytest.raises(UserError) as caught:
+        load_study("papers")
+    assert "paper" in caught.value.remedy
+
+
+def test_arms_of_the_command_line_are_compared_with_the_baseline(tmp_path):
+    study = load_study(written(tmp_path))
+    assert study.with_arms([]) == study
+    added = study.with_arms([arm_of("middle", ["optimizer.lr=3e-4"])])
+    assert added.questions[-1].reference == "low"
+    assert added.questions[-1].arms == ("middle",)
+    with pytest.raises(UserError, match="'high' is there twice"):
+        study.with_arms([arm_of("high", ["seed=1"])])
+
+
+def test_arms_alone_are_a_study_against_the_first():
+    study = study_of("arms", "Arms", "tiny", [arm_of("a", ["seed=1"]), arm_of("b", ["seed=2"])])
+    assert (study.baseline, study.questions[0].arms) == ("a", ("b",))
+    assert study_of("arms", "Arms", "tiny", [arm_of("a", ["seed=1"])]).questions == ()
+    for name, settings in (("a=b", ["seed=1"]), ("", ["seed=1"]), ("a", ["seed"])):
+        with pytest.raises(UserError):
+            arm_of(name, settings)
+
+
+RESULT = StudyResult(
+    name="mine",
+    title="Mine",
+    recipe="tiny",
+    baseline="low",
+    settings=("seed=1",),
+    arms=(
+        ArmResult(
+            "low", "tiny", ("optimizer.lr=1e-4",), "run", "id", 2, 4, "ill", "collapsed", 10, "checkpoint"
+        ),
+    ),
+    questions=(Asked("rate", "Which?", "low", ("high",), "bars"),),
+    evaluation=Evaluated("cpu", 3, ("shapes",)),
+)
+
+
+def test_what_is_known_of_a_study_is_read_as_it_was_written():
+    assert StudyResult.from_json(RESULT.to_json()) == RESULT
+    assert RESULT.arm("low").problem == "collapsed"
+    with pytest.raises(KeyError):
+        RESULT.arm("high")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda document: document.pop("format"),
+        lambda document: document.update(format=99),
+        lambda document: document.pop("arms"),
+        lambda document: document.update(more=1),
+        lambda document: document["arms"][0].update(more=1),
+        lambda document: document.update(questions=5),
+    ],
+)
+def test_a_damaged_record_of_a_study_is_refused(change):
+    document = json.loads(RESULT.to_json())
+    change(document)
+    for text in (json.dumps(document), RESULT.to_json()[:-20]):
+        with pytest.raises(UserError, match="damaged"):
+            StudyResult.from_json(text)
