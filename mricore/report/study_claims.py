@@ -43,7 +43,10 @@ CLAIMS = (
     ),
     Claim(
         "SAM's weights in student and teacher are better than in the student alone",
-        lambda better, worse: (better.initial.into, worse.initial.into) == ("both", "student"),
+        lambda better, worse: (
+            (better.initial.into, worse.initial.into) == ("both", "student")
+            and better.initial.layout == "sam"
+        ),
         {"initial.into"},
     ),
     Claim(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -34,6 +34,11 @@ class LabelledTask:
         """The volumes of the patients of a part."""
         patients = set(self.split.patients(part))
         return [volume for volume in self.volumes if volume.patient in patients]
+
+    def without(self, part: Part) -> LabelledTask:
+        """The same task without the images and masks of a part's patients, which then nobody can look at."""
+        patients = set(self.split.patients(part))
+        return replace(self, volumes=tuple(one for one in self.volumes if one.patient not in patients))
 
     def slice(self, key: SliceKey) -> tuple[NDArray[Any], NDArray[np.uint8]]:
         """Image and mask (rows, columns) of a slice.
