@@ -27,6 +27,7 @@ ONLY_IN = {
     "segment_anything": {"model"},
     "pydicom": {"imaging"},
     "boto3": {"data"},
+    "optuna": {"tuning"},
     "nibabel": {"evaluation", "imaging"},
 }
 LEARNING_CORE = ("augment", "model", "objective")

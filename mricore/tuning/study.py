@@ -17,6 +17,7 @@ from mricore.data.storage import Place
 from mricore.errors import UserError
 from mricore.training.launch import PausedError, gpus_needed, train
 from mricore.training.telemetry import Tracked
+from mricore.tuning.quiet import quiet_tune
 
 TRIAL_CPUS = 0.01
 """A trial only waits for its workers, but Ray wants a number above zero. It is taken from the workers' share,
@@ -68,8 +69,9 @@ def run_study(
     """
     check_room(trials, max_concurrent)
     watch = _Watch(ended)
+    tracked = {one.run: one.tracked for one in trials}
     tuner = tune.Tuner(
-        tune.with_resources(_trial, {"CPU": TRIAL_CPUS}),
+        tune.with_resources(tune.with_parameters(_trial, tracked=tracked), {"CPU": TRIAL_CPUS}),
         param_space={"trial": tune.grid_search([_plain(one, dataset, runs) for one in trials])},
         tune_config=tune.TuneConfig(
             max_concurrent_trials=max_concurrent,
@@ -83,7 +85,8 @@ def run_study(
             callbacks=[watch],
         ),
     )
-    tuner.fit()
+    with quiet_tune():
+        tuner.fit()
     if len(watch.outcomes) < len(trials):  # ctrl-C ends Tune as if all were well
         raise KeyboardInterrupt
     return watch.outcomes
@@ -141,22 +144,22 @@ class _Watch(tune.Callback):
 
 
 def _plain(trial: Trial, dataset: Place, runs: Place) -> dict[str, Any]:
-    """A trial as plain data, which is what Tune carries."""
+    """A trial as plain data. Tune stores it beside the runs, so the address of MLflow, in which there may be
+    a password, goes another way (``tracked`` of ``_trial``): through Ray's object store."""
     return {
         "recipe": trial.recipe.model_dump(mode="json"),
         "run": trial.run,
-        "tracked": asdict(trial.tracked),
         "dataset": dataset.uri,
         "runs": runs.uri,
     }
 
 
-def _trial(config: Mapping[str, Any]) -> None:
+def _trial(config: Mapping[str, Any], tracked: Mapping[str, Tracked]) -> None:
     """Train, and report how it ended: only a process that dies is left to Tune."""
     trial, began = config["trial"], time.monotonic()
     outcome = Outcome(trial["run"])
     try:
-        outcome = replace(outcome, checkpoint=_trained(trial))
+        outcome = replace(outcome, checkpoint=_trained(trial, tracked[trial["run"]]))
     except UserError as error:
         problem = f"{error.problem} ({error.remedy})"
         outcome = replace(outcome, problem=problem, paused=isinstance(error, PausedError))
@@ -165,7 +168,7 @@ def _trial(config: Mapping[str, Any]) -> None:
     tune.report({"outcome": asdict(replace(outcome, seconds=time.monotonic() - began))})
 
 
-def _trained(trial: Mapping[str, Any]) -> str:
+def _trained(trial: Mapping[str, Any], tracked: Tracked) -> str:
     """The name of the checkpoint to ship."""
     recipe = validated(trial["recipe"])
     share = recipe.train.cpus_per_worker - TRIAL_CPUS / recipe.train.fewest_workers
@@ -174,7 +177,7 @@ def _trained(trial: Mapping[str, Any]) -> str:
         Place(trial["dataset"]),
         Place(trial["runs"]),
         trial["run"],
-        Tracked(**trial["tracked"]),
+        tracked,
     )
     return Path(checkpoint.path).name
 
