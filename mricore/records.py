@@ -53,6 +53,8 @@ class Reason(StrEnum):
     CHANGED_VOLUME = "changed_volume"
     REPEATED_VOLUME = "repeated_volume"
     NEAR_DUPLICATE = "near_duplicate"
+    JUDGED_PATIENT = "judged_patient"
+    UNUSABLE_CASE = "unusable_case"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
+from mricore.config.curation import Location
 from mricore.config.documents import Documents, refuse_unknown
 from mricore.config.fields import Frozen, Positive, Seed, Share
 from mricore.config.patterns import Pattern, names_in
@@ -165,6 +166,22 @@ class About(Frozen):
     notes: str = ""
 
 
+class Pretraining(Frozen):
+    """What the images are for those who pretrain on them without masks (``jobs/curate_tasks.py``).
+
+    ``location`` and ``shows_face`` decide, with the policy, whether they may; None is not known.
+    ``sequence`` and ``vendor`` are words of curation's vocabularies. A category of the same name tells more,
+    and headers of DICOM files tell most. ``plane`` is of files whose headers tell no orientation, or a wrong
+    one.
+    """
+
+    location: Location | None = None
+    shows_face: bool | None = None
+    sequence: Text | None = None
+    vendor: Text | None = None
+    plane: Literal["axial", "coronal", "sagittal"] | None = None
+
+
 class Task(Frozen):
     """Images with masks, what their values mean, and which patients teach and judge.
 
@@ -183,6 +200,7 @@ class Task(Frozen):
     categories: dict[Annotated[str, _NAME], Category] = Field(default_factory=dict)
     split: Split
     about: About
+    pretraining: Pretraining = Pretraining()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -218,6 +236,7 @@ _SECTIONS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("source", "table"): tuple(Table.model_fields),
     ("split",): ("pool", "development", "test", "seed"),
     ("about",): tuple(About.model_fields),
+    ("pretraining",): tuple(Pretraining.model_fields),
 }
 """Keys that a section may have."""
 

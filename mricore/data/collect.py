@@ -7,16 +7,21 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mricore.config.curation import Curation
 from mricore.data.parts import WORK, PartFile, read_batch
+from mricore.data.progress import Progress
 from mricore.data.shards import SCHEMA, SHARDS, Shard, write_table
 from mricore.data.storage import Place
+from mricore.data.work import Runner, Work
 
 FORMAT = 2
+SHARDS_PER_BUCKET = 4
+"""A bucket is held in memory when its shards are written."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,11 @@ class Bucket:
             *(FORMAT, self.batches, sorted(self.dropped), self.first, self.shards, self.rows_per_group)
         ]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+
+
+def buckets_for(slices: int, policy: Curation) -> int:
+    """How many buckets so many slices need."""
+    return max(1, round(slices / (SHARDS_PER_BUCKET * policy.slices_per_shard)))
 
 
 def plan_buckets(
@@ -87,6 +97,21 @@ def collect(destination: Place, bucket: Bucket) -> list[Shard]:
         path = f"{SHARDS}/{bucket.first + number:06d}-{bucket.key[:8]}.parquet"
         shards.append(write_table(destination, path, part, bucket.rows_per_group))
     destination.write_bytes(memory, json.dumps([asdict(shard) for shard in shards]).encode())
+    return shards
+
+
+def write_shards(destination: Place, buckets: Sequence[Bucket], run: Runner) -> list[Shard]:
+    """The shards of all buckets, with a line of progress.
+
+    Raises:
+        UserError: the destination cannot be read or written.
+    """
+    work: Work[Bucket, Any, list[Shard]] = Work(do=lambda bucket, _: collect(destination, bucket))
+    progress = Progress("writing", sum(bucket.shards for bucket in buckets), "shards")
+    shards: list[Shard] = []
+    for _, written in run(work, buckets):
+        shards += written
+        progress.update(len(shards))
     return shards
 
 

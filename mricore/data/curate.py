@@ -13,17 +13,17 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from mricore.data.audit import write_audit
 from mricore.data.choice import Choice, WantedSeries
 from mricore.data.chunks import Chunk
-from mricore.data.collect import Bucket, collect
-from mricore.data.extract import Extracted, Extraction, files_of
+from mricore.data.collect import Bucket, buckets_for, write_shards
+from mricore.data.extract import Extraction, files_of
 from mricore.data.finish import Finish, remove_ours, sweep
 from mricore.data.funnel import Funnel
 from mricore.data.index import Indexed, index_chunk, probe_header
-from mricore.data.job import Job, refuse_overlap, require_same_rules
+from mricore.data.intake import Extracted
+from mricore.data.job import Job, refuse_overlap
 from mricore.data.ledger import ledger_rows, stored_exams
 from mricore.data.manifest import INCOMPLETE, Manifest, has_manifest, read_manifest, write_manifest
 from mricore.data.parts import WORK
@@ -34,9 +34,6 @@ from mricore.data.storage import StoredFile
 from mricore.data.work import Runner, Work, in_tasks
 from mricore.errors import UserError
 
-SHARDS_PER_BUCKET = 4
-"""A bucket is held in memory when its shards are written."""
-
 
 def known_dataset(job: Job) -> Manifest | None:
     """The dataset at the destination if it was made from exactly this source; needs no Ray.
@@ -45,11 +42,11 @@ def known_dataset(job: Job) -> Manifest | None:
         UserError: source and destination overlap, the source cannot be read, or the destination holds a
             dataset that was made under another policy or with another key.
     """
-    refuse_overlap(job)
+    refuse_overlap(job.source, job.destination)
     if not has_manifest(job.destination):
         return None
     manifest = read_manifest(job.destination)
-    require_same_rules(job, manifest)
+    job.target.require_same_rules(manifest)
     keys = [chunk.key for chunk in job.chunks()]
     if job.fingerprint(keys) not in {round_.source_fingerprint for round_ in manifest.rounds}:
         return None
@@ -112,7 +109,7 @@ class _Curation:
         self._scratch = scratch
         self._run = run
         self._funnel = Funnel()
-        self._known = read_manifest(job.destination) if has_manifest(job.destination) else None
+        self._known = job.target.known()
 
     def run(self) -> Manifest:
         job = self._job
@@ -120,7 +117,7 @@ class _Curation:
         choice = self._choose()
         extraction = self._extraction(choice.fresh())
         extracted = self._extract(extraction, choice)
-        finish = Finish(job, self._known, extraction, extracted)
+        finish = Finish(job.target, self._known, extraction.buckets, extracted)
         shards = self._collect(list(finish.buckets()))
         if not shards and self._known is None:
             problem = f"no usable MR slices below {job.source.uri}"
@@ -176,15 +173,11 @@ class _Curation:
         Raises:
             UserError: one did.
         """
-        now = read_manifest(self._job.destination) if has_manifest(self._job.destination) else None
-        if now != self._known:
-            problem = f"{self._job.destination.uri} got other slices while this curation ran"
-            raise UserError(problem, "run the same command again, and only one at a time")
+        self._job.target.require_unchanged(self._known)
 
     def _extraction(self, fresh: int) -> Extraction:
         job = self._job
-        buckets = max(1, round(fresh / (SHARDS_PER_BUCKET * job.policy.slices_per_shard)))
-        return Extraction(job.source, job.destination, job.policy, job.pseudonymizer, job.key, buckets)
+        return Extraction(job.source, job.target, buckets_for(fresh, job.policy))
 
     def _extract(self, extraction: Extraction, choice: Choice) -> list[Extracted]:
         """Pass 2: the pixels of the chosen series."""
@@ -205,11 +198,4 @@ class _Curation:
 
     def _collect(self, buckets: list[Bucket]) -> list[Shard]:
         """Pass 3: the shards."""
-        destination = self._job.destination
-        work: Work[Bucket, Any, list[Shard]] = Work(do=lambda bucket, _: collect(destination, bucket))
-        progress = Progress("writing", sum(bucket.shards for bucket in buckets), "shards")
-        shards: list[Shard] = []
-        for _, written in self._run(work, buckets):
-            shards += written
-            progress.update(len(shards))
-        return shards
+        return write_shards(self._job.destination, buckets, self._run)

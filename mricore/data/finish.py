@@ -10,16 +10,16 @@ from typing import Any
 
 from mricore.config.curation import Curation
 from mricore.data.collect import Bucket, plan_buckets
-from mricore.data.extract import Extracted, Extraction, order_of
 from mricore.data.funnel import Funnel
 from mricore.data.index import INDEX, index_path
-from mricore.data.job import Job
+from mricore.data.intake import Extracted, order_of
 from mricore.data.ledger import LEDGER, count, count_rejected, read_dropped, write_dropped
 from mricore.data.manifest import Manifest, Round
 from mricore.data.parts import WORK, bucket_of
 from mricore.data.repeats import find_repeats
 from mricore.data.shards import SHARDS, Shard
 from mricore.data.storage import Place
+from mricore.data.target import Target
 
 _OURS = re.compile(
     r"(shards/\d{6}-[0-9a-f]{8}\.parquet|index/[0-9a-f]{32}\.parquet|ledger/(dropped-)?[0-9a-f]{32}\.parquet"
@@ -30,44 +30,47 @@ DECODERS = ("pydicom", "python-gdcm", "pyjpegls", "pylibjpeg", "pylibjpeg-openjp
 
 
 class Finish:
-    """From what the second pass left to the manifest."""
+    """From what the second pass left, in ``buckets`` buckets, to the manifest.
+
+    ``known`` is the manifest of the dataset so far.
+    """
 
     def __init__(
-        self, job: Job, known: Manifest | None, extraction: Extraction, extracted: Sequence[Extracted]
+        self, target: Target, known: Manifest | None, buckets: int, extracted: Sequence[Extracted]
     ) -> None:
-        self._job = job
+        self._target = target
         self._known = known
-        self._extraction = extraction
+        self._buckets = buckets
         self._extracted = extracted
         before = known.ledger if known else ()
-        self._ledger = tuple(dict.fromkeys([*before, *(one.ledger for one in extracted if one.rows)]))
-        fresh = self._ledger[len(before) :]
+        self.ledger = tuple(dict.fromkeys([*before, *(one.ledger for one in extracted if one.rows)]))
+        fresh = self.ledger[len(before) :]
         dropped = known.dropped if known else ()
-        gone = read_dropped(job.destination, dropped)
-        self._repeats, self._drops = find_repeats(job.destination, before, gone, fresh, job.policy)
+        place = target.destination
+        gone = read_dropped(place, dropped)
+        self._repeats, self._drops = find_repeats(place, before, gone, fresh, target.policy)
         self._dropped = dropped
         if self._drops:
             name = hashlib.sha256(repr(sorted(self._drops.items())).encode()).hexdigest()[:32]
             path = f"{LEDGER}/dropped-{name}.parquet"
-            write_dropped(job.destination, path, self._drops)
+            write_dropped(place, path, self._drops)
             self._dropped = (*dropped, path)
 
     def buckets(self) -> Iterator[Bucket]:
         """The work of the third pass."""
         first = len(self._known.shards) if self._known else 0
         parts = [part for one in self._extracted for part in one.parts]
-        buckets = self._extraction.buckets
         dropped = [
-            (bucket_of(order_of(slice_id, self._extraction), buckets), slice_id) for slice_id in self._drops
+            (bucket_of(order_of(slice_id, self._target), self._buckets), slice_id) for slice_id in self._drops
         ]
-        return plan_buckets(parts, dropped, first, self._job.policy)
+        return plan_buckets(parts, dropped, first, self._target.policy)
 
     def manifest(self, shards: Sequence[Shard], funnel: Funnel, fingerprint: str) -> Manifest:
         """The manifest of the dataset with these further shards."""
-        job, known = self._job, self._known
-        gone = read_dropped(job.destination, self._dropped)
-        counts, distributions = count(job.destination, self._ledger, gone)
-        funnel.rejected.update(count_rejected(job.destination, self._ledger, self._dropped))
+        target, known = self._target, self._known
+        gone = read_dropped(target.destination, self._dropped)
+        counts, distributions = count(target.destination, self.ledger, gone)
+        funnel.rejected.update(count_rejected(target.destination, self.ledger, self._dropped))
         funnel.step("slices in the dataset", images=counts["slices"], **_without(counts, "slices"))
         added = counts["slices"] - (known.counts["slices"] if known else 0)
         this = Round(fingerprint, added, funnel.rows, funnel.reject_rows)
@@ -77,11 +80,11 @@ class Finish:
             distributions=distributions,
             repeats=self._repeats,
             rounds=(*(known.rounds if known else ()), this),
-            ledger=self._ledger,
+            ledger=self.ledger,
             dropped=self._dropped,
-            key_check=job.key_check,
-            generated_phantoms=job.generated_phantoms,
-            provenance=_provenance(job.policy),
+            key_check=target.key_check,
+            generated_phantoms=target.generated_phantoms,
+            provenance=_provenance(target.policy),
         )
 
 

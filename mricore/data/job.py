@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from mricore.config.curation import Curation
 from mricore.data.choice import Table
 from mricore.data.chunks import Chunk, chunks
 from mricore.data.index import reading_rules
-from mricore.data.manifest import Manifest
 from mricore.data.storage import Place
+from mricore.data.target import Target
 from mricore.errors import UserError
 from mricore.imaging.pseudonyms import Pseudonymizer
 
@@ -34,9 +34,9 @@ class Job:
         return Pseudonymizer(self.key)
 
     @property
-    def key_check(self) -> str:
-        """Tells whether two keys are one, without telling the key."""
-        return hmac.new(self.key, b"which key", hashlib.sha256).hexdigest()[:16]
+    def target(self) -> Target:
+        """Where the job's slices go, and by which rules."""
+        return Target(self.destination, self.policy, self.key, self.generated_phantoms)
 
     def chunks(self) -> Iterator[Chunk]:
         """The source in chunks of files."""
@@ -53,35 +53,12 @@ class Job:
         return state.hexdigest()
 
 
-def refuse_overlap(job: Job) -> None:
+def refuse_overlap(source: Place, destination: Place) -> None:
     """Make sure that neither place lies in the other.
 
     Raises:
         UserError: one does.
     """
-    source, destination = f"{job.source.uri}/", f"{job.destination.uri}/"
-    if source.startswith(destination) or destination.startswith(source):
+    one, other = f"{source.uri}/", f"{destination.uri}/"
+    if one.startswith(other) or other.startswith(one):
         raise UserError("source and destination overlap", "give a destination outside the source folder")
-
-
-def require_same_rules(job: Job, manifest: Manifest) -> None:
-    """Make sure that the job may add to a dataset.
-
-    Raises:
-        UserError: the dataset was made under another policy or with another key.
-    """
-    if manifest.key_check != job.key_check:
-        raise UserError(
-            f"{job.destination.uri} holds a dataset whose pseudonyms have another key",
-            "give its key with --key, or another destination",
-        )
-    changed = _changed(manifest.provenance["policy"], job.policy.model_dump(mode="json"))
-    if changed:
-        raise UserError(
-            f"{job.destination.uri} holds a dataset made under another policy ({', '.join(changed)} differ)",
-            "give an empty destination, or remove that dataset",
-        )
-
-
-def _changed(made: Mapping[str, object], asked: Mapping[str, object]) -> list[str]:
-    return [name for name in asked if made.get(name) != asked[name]]

@@ -156,23 +156,34 @@ class VolumeReader:
 
     def _take(self, target: Target, frame: Frame, pixels: Pixels) -> None:
         number, index = target
-        counted = histogram(pixels, frame.padding)
-        intensity = counted.intensity(frame.slope, frame.intercept)
-        self._statistics[number].add(counted, frame.slope, frame.intercept)
-        stored = without_padding(pixels, frame.padding, counted.darkest(frame.slope))
-        if has_burned_in_text(stored):
-            self._flaws[number] = Reason.BURNED_IN_ANNOTATION
-        self._slices[number][index] = ReadSlice(
-            frame,
-            _shape_and_type(stored),
-            codec.encode(stored),
-            intensity,
-            fingerprint(stored, *counted.percentiles),
-            content_digest(stored),
-        )
+        measured = measure(frame, pixels, self._statistics[number])
+        if isinstance(measured, Reason):
+            self._flaws[number] = measured
+        else:
+            self._slices[number][index] = measured
 
     def _copies(self, target: Target) -> tuple[Frame, ...]:
         return self._volumes[target[0]].slices[target[1]]
+
+
+def measure(frame: Frame, pixels: Pixels, statistics: VolumeStatistics) -> ReadSlice | Reason:
+    """A slice measured, fingerprinted and encoded, and counted into its volume's statistics.
+
+    Or the reason against its volume.
+    """
+    counted = histogram(pixels, frame.padding)
+    statistics.add(counted, frame.slope, frame.intercept)
+    stored = without_padding(pixels, frame.padding, counted.darkest(frame.slope))
+    if has_burned_in_text(stored):
+        return Reason.BURNED_IN_ANNOTATION
+    return ReadSlice(
+        frame,
+        _shape_and_type(stored),
+        codec.encode(stored),
+        counted.intensity(frame.slope, frame.intercept),
+        fingerprint(stored, *counted.percentiles),
+        content_digest(stored),
+    )
 
 
 def _shape_and_type(pixels: Pixels) -> Pixels:

@@ -9,6 +9,7 @@ Vector = tuple[float, float, float]
 
 OBLIQUE_DEGREES = 35.0
 """A slice belongs to a plane if its normal is nearer than this to the plane's axis."""
+UNKNOWN = "unknown"
 PLANES = ("sagittal", "coronal", "axial")
 
 
@@ -21,7 +22,9 @@ def normal(orientation: Sequence[float]) -> Vector:
 
 
 def plane(orientation: Sequence[float]) -> str:
-    """``axial``, ``sagittal``, ``coronal``, or ``oblique`` between them."""
+    """``axial``, ``sagittal``, ``coronal``, ``oblique`` between them, ``unknown`` without orientation."""
+    if not orientation:
+        return UNKNOWN
     cosines = [abs(value) for value in normal(orientation)]
     nearest = max(range(3), key=cosines.__getitem__)
     return PLANES[nearest] if cosines[nearest] >= math.cos(math.radians(OBLIQUE_DEGREES)) else "oblique"

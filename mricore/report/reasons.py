@@ -97,4 +97,11 @@ EXPLANATIONS: dict[str, Explanation] = {
     Reason.NEAR_DUPLICATE: Explanation(
         "looks almost like another volume", "Set curation.near_duplicates=keep to keep all."
     ),
+    Reason.JUDGED_PATIENT: Explanation(
+        "of a patient of a labelled task who is judged", "Nothing: encoders must not see them."
+    ),
+    Reason.UNUSABLE_CASE: Explanation(
+        "labelled task that leaves out the case, so that its part is unknown",
+        "See why with any script of eval/ (docs/tasks.md), and repair the case.",
+    ),
 }

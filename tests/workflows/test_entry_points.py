@@ -13,7 +13,14 @@ from mricore.workflows.entry import run
 
 ROOT = Path(__file__).parents[2]
 JOBS = (
-    *("jobs/curate.py", "jobs/plan.py", "jobs/pretrain.py", "jobs/export.py", "jobs/publish.py"),
+    *(
+        "jobs/curate.py",
+        "jobs/curate_tasks.py",
+        "jobs/plan.py",
+        "jobs/pretrain.py",
+        "jobs/export.py",
+        "jobs/publish.py",
+    ),
     *("eval/few_shot.py", "eval/linear_probe.py", "eval/zero_shot.py", "eval/patch_probe.py", "eval/knn.py"),
     *("eval/compare.py", "eval/report.py", "tune/ablate.py"),
 )

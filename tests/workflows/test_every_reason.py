@@ -168,7 +168,8 @@ def test_a_fault_is_counted_where_the_documentation_says(rejected, level, reason
 
 
 def test_every_reason_is_produced_and_no_other_reject_is():
-    assert {reason for _, reason in EXPECTED} == set(Reason)
+    of_tasks = {Reason.JUDGED_PATIENT, Reason.UNUSABLE_CASE}  # tests/evaluation/test_curate_tasks.py
+    assert {reason for _, reason in EXPECTED} == set(Reason) - of_tasks
 
 
 def test_nothing_else_is_left_out(rejected):

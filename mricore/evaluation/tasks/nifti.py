@@ -109,6 +109,16 @@ class Layout:
         between, rows, columns = (float(stored.spacing[axis]) for axis in self._axes)
         return between, rows, columns
 
+    def orientation(self, affine: NDArray[np.float64]) -> tuple[float, ...]:
+        """Direction of a row, then of a column (6 cosines), in DICOM's coordinates."""
+        _, rows, columns = self._axes
+        along = []
+        for place, axis in ((2, columns), (1, rows)):
+            direction = affine[:3, axis] / np.linalg.norm(affine[:3, axis])
+            direction = np.negative(direction) if place in self._flipped else direction
+            along += (direction * (-1, -1, 1)).tolist()  # DICOM counts to the left and to the back
+        return tuple(along)
+
 
 def read_volume(
     image_path: Path, mask_path: Path, source: Source
@@ -126,6 +136,35 @@ def read_volume(
         require_same_place(image, mask)
     layout = Layout(image, source.slice_axis, source.turn == "header")
     return layout.applied(image.array), layout.applied(mask.array), layout.spacing(image)
+
+
+@dataclass(frozen=True)
+class Lie:
+    """How the slices of a file lie, and its scale: real = ``slope`` * stored + ``intercept``.
+
+    ``orientation`` is the direction of a row, then of a column before any turn, in DICOM's coordinates.
+    """
+
+    orientation: tuple[float, ...]
+    slope: float
+    intercept: float
+
+
+def read_lie(path: Path, source: Source) -> Lie:
+    """What the header tells beside the values.
+
+    Raises:
+        CaseRefusedError: the file is damaged.
+    """
+    try:
+        with quiet():
+            image = _opened(path.read_bytes())
+            affine = np.asarray(image.affine, np.float64)
+            slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
+    except Exception:  # noqa: BLE001 - readers raise almost anything on damaged bytes
+        raise CaseRefusedError(Flaw.UNREADABLE_IMAGE) from None
+    layout = Layout(Stored(np.empty(0), affine), source.slice_axis, source.turn == "header")
+    return Lie(layout.orientation(affine), slope, intercept)
 
 
 def _loaded(path: Path, damaged: Flaw) -> tuple[NDArray[Any], NDArray[np.float64]]:

@@ -31,8 +31,9 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, repr=False)
 class _Read:
-    """A case that could be read. ``called`` is what files call the patient; it stays in this module."""
+    """A case that could be read. ``called`` is what files call the patient."""
 
+    files: CaseFiles
     called: str
     image: NDArray[Any]
     mask: NDArray[np.uint8]
@@ -42,7 +43,14 @@ class _Read:
 
 
 def read_volumes(task: Task, root: Path) -> LabelledTask:
-    """All usable cases of a task below a folder.
+    """All usable cases of a task below a folder; see ``read_cases``."""
+    return read_cases(task, root)[0]
+
+
+def read_cases(task: Task, root: Path, whole: bool = False) -> tuple[LabelledTask, dict[str, CaseFiles]]:
+    """All usable cases of a task below a folder, and the files of each, which may name patients, by its name.
+
+    ``whole`` keeps slices without a class whatever the declaration says; nothing else depends on it.
 
     Cases and patients are numbered in the order of digests of their images: names tell nothing of files, and
     neither names nor splits change when files are renamed or listed in another order. Of cases with the same
@@ -57,7 +65,7 @@ def read_volumes(task: Task, root: Path) -> LabelledTask:
     found: dict[str, _Read] = {}
     for case in cases:
         try:
-            read = _read(task, case)
+            read = _read(task, case, whole)
             if read.image_digest in found:
                 raise CaseRefusedError(Flaw.REPEATED)
             found[read.image_digest] = read
@@ -71,23 +79,27 @@ def read_volumes(task: Task, root: Path) -> LabelledTask:
             f"task {task.name}: none of {sum(left_out.values())} cases below {root} can be used ({reasons})",
             "docs/tasks.md explains the reasons",
         )
-    return _numbered(task, [found[digest] for digest in sorted(found)], dict(sorted((+left_out).items())))
+    reads = [found[digest] for digest in sorted(found)]
+    labelled = _numbered(task, reads, dict(sorted((+left_out).items())))
+    files = zip(labelled.volumes, reads, strict=True)
+    return labelled, {volume.case: read.files for volume, read in files}
 
 
-def _read(task: Task, case: CaseFiles) -> _Read:
+def _read(task: Task, case: CaseFiles, whole: bool) -> _Read:
     image, values, spacing = _volume(task, case)
     mask = class_numbers(values, task)
-    digest = _digest(image)
+    digest = digest_of(image)
     if task.exclude_empty:
         shown = mask.any((1, 2))
         if not shown.any():
             raise CaseRefusedError(Flaw.NO_LABELLED_SLICE)
-        image, mask = image[shown], mask[shown]
+        if not whole:
+            image, mask = image[shown], mask[shown]
     categories = {
         name: category.values.get(case.filled(category.of), UNKNOWN)
         for name, category in task.categories.items()
     }
-    return _Read(case.filled(task.source.patient), image, mask, spacing, categories, digest)
+    return _Read(case, case.filled(task.source.patient), image, mask, spacing, categories, digest)
 
 
 def _volume(task: Task, case: CaseFiles) -> tuple[NDArray[Any], NDArray[Any], Spacing]:
@@ -144,7 +156,7 @@ def _names(prefix: str, count: int) -> list[str]:
     return [f"{prefix}{number:0{width}d}" for number in range(1, count + 1)]
 
 
-def _digest(array: NDArray[Any]) -> str:
+def digest_of(array: NDArray[Any]) -> str:
     """SHA-256 of type, shape and values, the same on any machine."""
     little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     state = hashlib.sha256(f"{little.dtype.str}{little.shape}".encode())
@@ -153,9 +165,12 @@ def _digest(array: NDArray[Any]) -> str:
 
 
 def _digest_of_all(task: Task, volumes: Sequence[LabelledVolume], split: Split) -> str:
-    """Parts count by themselves: lists of patients say names of files, which the rest does not depend on."""
-    state = hashlib.sha256(f"{task.model_dump_json()} {split}".encode())
+    """Parts count by themselves: lists of patients say names of files, which the rest does not depend on.
+
+    What pretraining makes of the images changes no score.
+    """
+    state = hashlib.sha256(f"{task.model_dump_json(exclude={'pretraining'})} {split}".encode())
     for volume in volumes:
         state.update(f"{volume.case} {volume.patient} {volume.spacing} {dict(volume.categories)}".encode())
-        state.update((_digest(volume.image) + _digest(volume.mask)).encode())
+        state.update((digest_of(volume.image) + digest_of(volume.mask)).encode())
     return state.hexdigest()
