@@ -1,6 +1,6 @@
 """Few-shot segmentation with frozen encoders: adapters and SAM's decoder on five slices, in ten draws.
 
-    python eval/few_shot.py abdomen --data DATA --encoder ours=models:/mri-core@champion \
+    python eval/few_shot.py abdomen --data DATA --encoder ours=models:/mri-core@champion \\
         --encoder SAM=sam:sam_vit_b_01ec64.pth --encoder random=random:SAM --baseline SAM
 
 Mode "paper" repeats the published code, "strict" mends its faults, "cpu" is strict at a small size. The same

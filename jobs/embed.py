@@ -1,7 +1,7 @@
 """Embed every slice of an archive with a registered encoder, into Parquet files beside the dataset's shards.
 
     python jobs/embed.py --model models:/mri-core@champion --data DATASET --out EMBEDDINGS
-    python jobs/embed.py --model models:/mri-core/3 --data s3://pacs/dicom --out s3://mri/embedded --gpus 1 \
+    python jobs/embed.py --model models:/mri-core/3 --data s3://pacs/dicom --out s3://mri/embedded --gpus 1 \\
         --size 1024 --dense --set embed.precision=bfloat16
 
 DATASET is a curated dataset, or raw DICOM, which is curated first. The same command goes on where it was

@@ -60,6 +60,16 @@ class FewShot(Frozen):
     evaluation_batch: int = Field(8, ge=1)
     """Slices per pass without gradient."""
 
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """In which encoder and decoder compute; losses and weights are float32. Published: float32."""
+    attention: Literal["sdpa", "xformers", "triton"] = "sdpa"
+    """Kernels of the encoder's attention, as ``model.attention`` in training; all but sdpa need a GPU."""
+    compile: bool = False
+    """The encoder's blocks and the decoder through torch.compile, which takes a minute and a C compiler."""
+    kept_gib: float = Field(1.0, ge=0)
+    """Memory for what frozen blocks before the first adapter make of validation slices, which is then not
+    computed at each look again; 0: none. Blocks before the first adapter are there with adapters_first=0."""
+
     eight_bit: bool = False
     """Published: slices are cut to 256 grey values after the resize."""
     nearest: bool = False

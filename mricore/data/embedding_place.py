@@ -32,6 +32,15 @@ from mricore.revision import code_revision
 
 FORMAT = "mricore-embeddings-1"
 IDENTITY = "identity.json"
+_CHANGED = {
+    "weights": "another encoder",
+    "dataset": "another dataset",
+    "image_size": "another --size",
+    "grid": "other patches, or of none",
+    "dtype": "another embed.dtype",
+    "precision": "another embed.precision",
+}
+"""How a place is told that is for other embeddings, by what differs."""
 _LOOKERS = 16
 """Parts that are looked into at once, which hides the delays of S3."""
 
@@ -52,8 +61,7 @@ def claim(out: Place, identity: Identity) -> None:
     asked = {**asdict(identity), "grid": list(identity.grid)}
     changed = [name for name in asked if name != "model" and held.get(name) != asked[name]]
     if changed:
-        names = {"weights": "another encoder", "dataset": "another dataset"}
-        what = ", ".join(names.get(name, f"another {name}") for name in changed)
+        what = ", ".join(_CHANGED.get(name, f"another {name}") for name in changed)
         raise UserError(f"{out.uri} holds embeddings of {what}", "give another --out, or remove them")
 
 

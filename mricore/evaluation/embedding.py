@@ -67,7 +67,7 @@ def _workers(settings: Embedding) -> int:
     ):
         if needed * least > there:
             raise UserError(
-                f"{least} workers need {needed * least:g} {what.upper()} and the cluster has {there:g}",
+                f"{least} workers need {needed * least:g} {what[:-1].upper()}s and the cluster has {there:g}",
                 f"lower --workers or --set embed.{what}",
             )
         if needed:

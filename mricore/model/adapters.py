@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mricore.errors import UserError
-from mricore.model.blocks import Block
+from mricore.model.attention import Backend
+from mricore.model.blocks import AttentionBase, Block
 from mricore.model.encoder import Encoder
 from mricore.model.relative_attention import Layout, RelativeAttention
 from mricore.model.sam_decoder import SamDecoder
@@ -170,10 +171,15 @@ def pad_before_norm(encoder: Encoder) -> None:
             block.attn = PaddedBeforeNorm(block.attn, block.norm1)
 
 
+def with_attention(encoder: Encoder, backend: Backend) -> None:
+    """Choose the kernels of attention; ``encoder`` is changed. Before modules are wrapped."""
+    for block in encoder.blocks:
+        if isinstance(block.attn, AttentionBase):
+            block.attn.backend = backend
+
+
 def without_relative_positions(encoder: Encoder) -> None:
-    """Switch relative positions off; ``encoder`` is changed, its tables are replaced and not overwritten."""
+    """Switch relative positions off; ``encoder`` is changed, its tables are not."""
     for block in encoder.blocks:
         if isinstance(block.attn, RelativeAttention):
-            for name in ("rel_pos_h", "rel_pos_w"):
-                zeros = torch.zeros_like(getattr(block.attn, name))
-                setattr(block.attn, name, nn.Parameter(zeros, requires_grad=False))
+            block.attn.relative = False

@@ -44,6 +44,20 @@ class PlainEncoder(nn.Module):
         tokens = self._through(grid.flatten(1, 2), drop)
         return Tokens(tokens[:, 1:].unflatten(1, grid.shape[1:3]), tokens[:, 0])
 
+    def leading(self, images: Tensor, blocks: int) -> tuple[Tensor, tuple[int, int]]:
+        """What the first ``blocks`` make of images, for ``following``, and the grid of patches."""
+        grid = self._embedded(images)
+        tokens = self._with_class(grid.flatten(1, 2))
+        for block in self.blocks[:blocks]:
+            tokens = block(tokens)
+        return tokens, (grid.shape[1], grid.shape[2])
+
+    def following(self, tokens: Tensor, grid: tuple[int, int], blocks: int) -> Tokens:
+        """What the blocks after the first ``blocks`` make of the output of those: as ``forward``."""
+        for block in self.blocks[blocks:]:
+            tokens = block(tokens)
+        return Tokens(tokens[:, 1:].unflatten(1, grid), tokens[:, 0])
+
     def chosen(
         self,
         images: Tensor,
@@ -88,8 +102,11 @@ class PlainEncoder(nn.Module):
         return grid + self.positions(*grid.shape[1:3]).to(grid.dtype)
 
     def _through(self, patches: Tensor, drop: DropPath | None, but_last: bool = False) -> Tensor:
-        first = (self.cls_token + self.pos_embed[:, :1]).to(patches.dtype)
-        tokens = torch.cat([first.expand(len(patches), -1, -1), patches], 1)
+        tokens = self._with_class(patches)
         for index, block in enumerate(self.blocks[: -1 if but_last else None]):
             tokens = block(tokens, drop[index] if drop else None)
         return tokens
+
+    def _with_class(self, patches: Tensor) -> Tensor:
+        first = (self.cls_token + self.pos_embed[:, :1]).to(patches.dtype)
+        return torch.cat([first.expand(len(patches), -1, -1), patches], 1)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mricore.config.schema import Model
 from mricore.model.attention import fused
 from mricore.model.blocks import AttentionBase
+from mricore.model.grid_attention import attend_grid, suits
 from mricore.model.relative import Places, extend, grid_places, joined_tables, places, towards
 from mricore.model.windows import from_windows, to_windows
 
@@ -35,14 +36,18 @@ class RelativeAttention(AttentionBase):
         super().__init__(settings)
         self.window = window
         self.stretch = settings.compat == "sam"
+        self.relative = True
+        """Off, tokens attend without relative positions, as if all entries of the tables were zero."""
         entries = 2 * (window or settings.native_grid) - 1
         self.rel_pos_h = nn.Parameter(torch.empty(entries, self.head_dim))
         self.rel_pos_w = nn.Parameter(torch.empty(entries, self.head_dim))
 
     def forward(self, tokens: Tensor, layout: Layout) -> Tensor:
         """(B, N, dim) -> the same shape."""
-        if not self.window:
-            return self._among(tokens, layout.whole)
+        return self.proj(self._inside(tokens, layout) if self.window else self._among(tokens, layout.whole))
+
+    def _inside(self, tokens: Tensor, layout: Layout) -> Tensor:
+        """Inside windows; what windows are padded with ends before it is projected."""
         if layout.cut is None:
             padded = F.pad(tokens, (0, 0, 0, layout.padding)) if layout.padding else tokens
             return self._among(padded, layout.window)[:, : tokens.shape[1]]
@@ -50,14 +55,21 @@ class RelativeAttention(AttentionBase):
         return from_windows(self._among(windows, layout.window), self.window, *layout.cut).flatten(1, 2)
 
     def _among(self, tokens: Tensor, where: Places) -> Tensor:
-        table = joined_tables(self.rel_pos_h, self.rel_pos_w, where.height, where.width, self.stretch)
+        """What tokens (B, N, dim) gather from each other, of the same shape."""
         scale = self.head_dim**-0.5
+        if not self.relative:
+            if self.backend == "triton":
+                return fused(self.together(tokens), None, None, scale)
+            return self.joined(*self.split(tokens))
+        table = joined_tables(self.rel_pos_h, self.rel_pos_w, where.height, where.width, self.stretch)
         if self.backend == "triton":
             qkv = self.together(tokens)
             bias = towards(qkv[:, :, 0].transpose(1, 2), table, where)
-            return self.proj(fused(qkv, bias, where.codes.squeeze(-3).to(qkv.dtype), scale))
+            return fused(qkv, bias, where.codes.squeeze(-3).to(qkv.dtype), scale)
         queries, keys, values = self.split(tokens)
-        return self.merged(*extend(queries, keys, table, where, scale), values)
+        if suits(queries, where):
+            return attend_grid(queries, keys, values, table, where, scale).transpose(1, 2).flatten(2)
+        return self.joined(*extend(queries, keys, table, where, scale), values)
 
 
 def grid_layout(height: int, width: int, window: int, literal: bool, device: torch.device) -> Layout:

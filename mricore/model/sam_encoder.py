@@ -54,12 +54,21 @@ class SamEncoder(nn.Module):
         Raises:
             UserError: H or W is not a multiple of the patch.
         """
-        tokens = self.patch_embed(images, masks, mask_token)
-        height, width = tokens.shape[1:3]
-        tokens = (tokens + self.positions(height, width).to(tokens.dtype)).flatten(1, 2)
-        layout = grid_layout(height, width, self.window, self.literal, images.device)
-        tokens = self._through(tokens, layout, drop)
-        return Tokens(tokens.unflatten(1, (height, width)), None)
+        tokens, grid = self._embedded(images, masks, mask_token)
+        layout = grid_layout(*grid, self.window, self.literal, images.device)
+        return Tokens(self._through(tokens, layout, drop).unflatten(1, grid), None)
+
+    def leading(self, images: Tensor, blocks: int) -> tuple[Tensor, tuple[int, int]]:
+        """What the first ``blocks`` make of images, for ``following``, and the grid of patches."""
+        tokens, grid = self._embedded(images)
+        layout = grid_layout(*grid, self.window, self.literal, images.device)
+        return self._through(tokens, layout, None, range(blocks)), grid
+
+    def following(self, tokens: Tensor, grid: tuple[int, int], blocks: int) -> Tokens:
+        """What the blocks after the first ``blocks`` make of the output of those: as ``forward``."""
+        layout = grid_layout(*grid, self.window, self.literal, tokens.device)
+        tokens = self._through(tokens, layout, None, range(blocks, len(self.blocks)))
+        return Tokens(tokens.unflatten(1, grid), None)
 
     def visible(self, images: Tensor, keep: Tensor) -> VisibleTokens:
         """Show the blocks only the patches at row-major places ``keep`` (B, n): tokens (B, n, dim).
@@ -67,14 +76,12 @@ class SamEncoder(nn.Module):
         Raises:
             UserError: the grid is larger than a window, or the image no multiple of the patch.
         """
-        tokens = self.patch_embed(images)
-        height, width = tokens.shape[1:3]
+        tokens, (height, width) = self._embedded(images)
         if max(height, width) > self.window:
             raise UserError(
                 f"a grid of {height} x {width} patches does not fit into a window of {self.window}",
                 "use smaller crops, or a larger model.window",
             )
-        tokens = (tokens + self.positions(height, width).to(tokens.dtype)).flatten(1, 2)
         layout = visible_layout(keep, height, width, self.window, self.literal)
         return VisibleTokens(self._through(take(tokens, keep), layout, None), None)
 
@@ -87,7 +94,18 @@ class SamEncoder(nn.Module):
         maps: Tensor = self.neck(grid.permute(0, 3, 1, 2))
         return maps
 
-    def _through(self, tokens: Tensor, layout: Layout, drop: DropPath | None) -> Tensor:
-        for index, block in enumerate(self.blocks):
-            tokens = block(tokens, drop[index] if drop else None, layout)
+    def _embedded(
+        self, images: Tensor, masks: Tensor | None = None, mask_token: Tensor | None = None
+    ) -> tuple[Tensor, tuple[int, int]]:
+        """Patches with positions, (B, N, dim), and their grid."""
+        tokens = self.patch_embed(images, masks, mask_token)
+        height, width = tokens.shape[1:3]
+        tokens = tokens + self.positions(height, width).to(tokens.dtype)
+        return tokens.flatten(1, 2), (height, width)
+
+    def _through(
+        self, tokens: Tensor, layout: Layout, drop: DropPath | None, blocks: range | None = None
+    ) -> Tensor:
+        for index in range(len(self.blocks)) if blocks is None else blocks:
+            tokens = self.blocks[index](tokens, drop[index] if drop else None, layout)
         return tokens

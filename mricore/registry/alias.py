@@ -56,6 +56,14 @@ class Alias:
             raise
         return tags
 
+    def lost(self, number: str) -> bool:
+        """Whether a version held the alias and it was taken from it.
+
+        Raises:
+            UserError: there is no such version.
+        """
+        return f"{self.alias}.demoted_at" in self.tags(number)
+
     def give(self, number: str, why: str) -> None:
         """Let a version hold the alias; ``why`` is recorded with it.
 

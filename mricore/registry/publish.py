@@ -57,8 +57,8 @@ def publish(
     """Register the encoder in ``embedder_folder`` as a version made by ``run_id``.
 
     The same encoder makes one version: publishing it again renews card and tags. It takes the alias if nobody
-    has it, or if it is of real data and the holder of phantoms; what may not lead never does. All else is for
-    the gate (``jobs/publish.py``).
+    has it and it never lost it, or if it is of real data and the holder of phantoms; what may not lead never
+    does. All else is for the gate (``jobs/publish.py``).
 
     Raises:
         UserError: the registry does not answer or refuses.
@@ -82,7 +82,7 @@ def free_because(held: Alias, number: str) -> str:
     """Why a version takes the alias without a gate; empty if it does not, or has it already."""
     holder = held.holder()
     if holder is None:
-        return f"there was no {held.alias}"
+        return "" if held.lost(number) else f"there was no {held.alias}"
     was_phantoms, is_phantoms = (held.tags(one).get(PHANTOMS) == "True" for one in (holder, number))
     return f"version {holder} was of phantoms, this one is of real data" * (was_phantoms and not is_phantoms)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -49,7 +50,7 @@ def log_scores(child: Tracked, scores: Mapping[str, Interval], step: int) -> Non
         UserError: the tracking server does not answer.
     """
     with answering(child.tracking_uri):
-        now = int(child.client.get_run(child.run_id).info.start_time)  # logged again, they are the same
+        now = int(time.time() * 1000)  # of values at one step MLflow shows the latest
         metrics = [
             Metric(f"{name}{ending}", value, now, step)
             for name, interval in scores.items()

@@ -18,6 +18,7 @@ from mricore.errors import UserError
 from mricore.training.launch import PausedError, gpus_needed, train
 from mricore.training.telemetry import Tracked
 from mricore.tuning.quiet import quiet_tune
+from mricore.tuning.unstored import Unstored
 
 TRIAL_CPUS = 0.01
 """A trial only waits for its workers, but Ray wants a number above zero. It is taken from the workers' share,
@@ -123,7 +124,7 @@ def check_room(trials: Sequence[Trial], max_concurrent: int) -> None:
             )
 
 
-class _Watch(tune.Callback):
+class _Watch(Unstored, tune.Callback):
     """Collects outcomes as trials end, in the process that called."""
 
     def __init__(self, ended: Callable[[Outcome], None]) -> None:

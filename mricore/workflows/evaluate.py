@@ -112,8 +112,8 @@ def encoder_input(contender: Contender) -> str:
     return f"encoder {contender.name}"
 
 
-def evaluate(request: EvaluationRequest, protocol: Protocol) -> None:
-    """Run or continue an evaluation and say where everything is.
+def evaluate(request: EvaluationRequest, protocol: Protocol, tells: bool = True) -> None:
+    """Run or continue an evaluation, and print what came of it and where everything is if it ``tells``.
 
     Raises:
         UserError: a setting, a task, an encoder or a place is not usable, or units failed by what was given.
@@ -134,18 +134,20 @@ def evaluate(request: EvaluationRequest, protocol: Protocol) -> None:
     _write_summary(plan, protocol.name, units, leaks, ran.failures)
     comparison = compared(ran.rows, request.baseline)
     if isinstance(comparison, str):
-        print(f"encoders are not compared: {comparison}")
-        out.write_bytes(
-            COMPARISON, as_csv(Comparison((), ()))
-        )  # one of before would be read as of these rows
+        # one of before would be read as of these rows
+        out.write_bytes(COMPARISON, as_csv(Comparison((), ())))
     else:
         out.write_bytes(COMPARISON, as_csv(comparison))
-        print(as_text(comparison))
-        if ran.failures:
-            print("scores are not logged, as units failed")
-        else:
-            log_scores(plan.digests, contenders, ran.rows, comparison, leaks, where)
-    print(_last_lines(out, leaks, request))
+    if tells:
+        print(
+            f"encoders are not compared: {comparison}" if isinstance(comparison, str) else as_text(comparison)
+        )
+    if ran.failures:
+        print("scores are not logged, as units failed")
+    elif not isinstance(comparison, str):
+        log_scores(plan.digests, contenders, ran.rows, comparison, leaks, where)
+    if tells:
+        print(_last_lines(out, leaks, request))
     _end(ran.failures, len(units))
 
 

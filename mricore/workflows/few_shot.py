@@ -20,7 +20,7 @@ from mricore.evaluation.units import Made, Unit
 from mricore.workflows.evaluate import Plan, Protocol, encoder_input, task_input
 from mricore.workflows.evaluation_arguments import EvaluationRequest
 
-VERSION = 1
+VERSION = 2
 """Raised when the same settings give other numbers."""
 SECTION, COMPETITOR = "few_shot", "nnunet"
 

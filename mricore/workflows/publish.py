@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from mricore.config.overrides import overridden
 from mricore.config.promotion import Promotion
+from mricore.config.schema import Tracking
 from mricore.errors import UserError
 from mricore.evaluation.measurements import Measurement, to_csv
 from mricore.registry import champion as registry
@@ -76,6 +79,7 @@ def publish(request: PublishRequest) -> None:
         )
     if request.rollback and not request.reason:
         raise UserError("--rollback passes by the gate", "say why with --reason TEXT")
+    _require_names(request)
     where = home(request.out)
     registry.require_registry(where)
     if request.demote:
@@ -90,6 +94,17 @@ def publish(request: PublishRequest) -> None:
         print(line, flush=True)
 
 
+def _require_names(request: PublishRequest) -> None:
+    """MLflow would refuse what the settings of a training refuse, but as if it were out of order itself."""
+    try:
+        Tracking(model_name=request.name, alias=request.alias)
+    except ValidationError:
+        raise UserError(
+            f"MLflow takes no model {request.name!r} with an alias {request.alias!r}",
+            "names have no / and no :; aliases are of letters, digits, _ and -, and not like latest or v3",
+        ) from None
+
+
 def _published(request: PublishRequest, where: Home, run: str) -> Iterator[str]:
     rule = _rule(request)
     evaluations = read_evaluations(_folders(request, where, run))
@@ -102,8 +117,8 @@ def _published(request: PublishRequest, where: Home, run: str) -> Iterator[str]:
     yield f"version:  models:/{request.name}/{version.number}, encoder {candidate.digest[:16]}"
     yield from leak_lines(evaluations, candidate.digest)
     clear = _without_gate(request, candidate, version, against)
-    if clear or against is None:
-        yield clear
+    if against is None or clear:
+        yield clear or _lost_it(request, version)
     elif not verdict.findings:
         yield _how_to_judge(request, version, against, run)
     else:
@@ -155,6 +170,14 @@ def _without_gate(
         why = "it is of real data, this one of phantoms"
         return f"verdict:  version {against.number} stays {request.alias}: {why}"
     return ""
+
+
+def _lost_it(request: PublishRequest, version: Version) -> str:
+    return (
+        f"verdict:  this version lost {request.alias} before and takes it by nobody's decision but yours: "
+        f"`python jobs/publish.py --rollback {version.number} --name {request.name} --alias {request.alias} "
+        "--reason TEXT`"
+    )
 
 
 def _how_to_judge(request: PublishRequest, version: Version, against: Champion, run: str) -> str:

@@ -72,7 +72,7 @@ def common_rows(evaluations: Sequence[Evaluation], candidate: str, champion: str
     They may come from one evaluation, or each from its own with the same draws.
 
     Raises:
-        UserError: draws of the same number are not the same.
+        UserError: draws of the same number are not the same, or a task of an evaluation judged one alone.
     """
     rows: dict[str, Measurement] = {}
     units = []
@@ -81,6 +81,7 @@ def common_rows(evaluations: Sequence[Evaluation], candidate: str, champion: str
         named = [replace(row, encoder=names[row.encoder]) for row in one.rows if row.encoder in names]
         rows |= {repr(row): row for row in named}  # the same measurement may lie in two folders
         units += [unit for unit in one.units if unit["encoder"] in names]
+        _require_both(named)
     sides = [
         {_question(row) for row in rows.values() if row.encoder == side} for side in (CANDIDATE, CHAMPION)
     ]
@@ -131,6 +132,17 @@ def _line(score: Score, part: str) -> str:
     return (
         f"{score.question}: {score.interval} over {amount.patients} patients ({part}) x {amount.draws} draws"
     )
+
+
+def _require_both(rows: Sequence[Measurement]) -> None:
+    """A task on which all units of one encoder failed must not go unnoticed."""
+    asked = {side: {_question(row) for row in rows if row.encoder == side} for side in (CANDIDATE, CHAMPION)}
+    if all(asked.values()) and asked[CANDIDATE] != asked[CHAMPION]:
+        protocol, task, _ = min(asked[CANDIDATE] ^ asked[CHAMPION])
+        raise UserError(
+            f"an evaluation of both has {protocol} on {task} of one of them alone",
+            "run its command again until no unit fails",
+        )
 
 
 def _question(row: Measurement) -> tuple[str, str, str]:

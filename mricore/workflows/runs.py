@@ -41,7 +41,7 @@ def open_run(
     if record:
         tracked = reopen_run(where, record.mlflow_run_id, not record.finished)
         log_kept_rows(tracked, Place(runs.joined(record.name)))
-        if not record.finished:
+        if not record.checkpoint:
             print(f"continuing the interrupted run {record.name}")
         return record, tracked
     name = launch.run_name(recipe, manifest, attempt)

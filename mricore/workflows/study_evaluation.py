@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mricore.config.overrides import overridden
 from mricore.config.running import Running
@@ -142,15 +142,18 @@ def scores_of(rows: Sequence[Measurement], result: StudyResult) -> dict[str, dic
 def _answered(
     result: StudyResult, asked: Asked, names: Mapping[str, str], rows: Sequence[Measurement]
 ) -> Comparison | str:
-    """Rows of arms that share an encoder with another arm of the question count once."""
+    """Rows of arms that share an encoder with another arm of the question count once, under its first."""
     reference = result.arm(asked.reference)
     if not reference.encoder:
         return f"{reference.name} has no encoder to compare with ({reference.problem or reference.state})"
-    encoders = [result.arm(arm).encoder for arm in (asked.reference, *asked.arms)]
-    chosen = {names[encoder] for encoder in encoders if encoder}
-    if len(chosen) < 2:
+    here: dict[str, str] = {}
+    for name in (asked.reference, *asked.arms):
+        if encoder := result.arm(name).encoder:
+            here.setdefault(names[encoder], name)
+    if len(here) < 2:
         return f"no other encoder than that of {reference.name}"
-    return compared([row for row in rows if row.encoder in chosen], names[reference.encoder])
+    chosen = [replace(row, encoder=here[row.encoder]) for row in rows if row.encoder in here]
+    return compared(chosen, reference.name)
 
 
 def _request(
@@ -180,7 +183,7 @@ def _evaluated(request: EvaluationRequest) -> UserError | SystemExit | None:
     summary = place(str(request.out))
     before = summary.read_bytes(SUMMARY) if summary.exists(SUMMARY) else b""
     try:
-        evaluate(request, FEW_SHOT)
+        evaluate(request, FEW_SHOT, tells=False)  # the study tells its questions
     except SystemExit as end:
         return end
     except UserError as error:

@@ -203,7 +203,9 @@ def _note(run: StudyRun, one: Opened, outcome: Outcome, folder: StudyFolder) -> 
         folder.change(one.arms, lambda arm: replace(arm, seconds_measured=outcome.seconds))
     else:
         state: State = "ill" if outcome.paused else "failed"
-        folder.change(one.arms, lambda arm: replace(arm, state=state, problem=outcome.problem))
+        # what a fault of ours says may name places of the user: it is told, and not kept for the page
+        problem = outcome.problem.partition(":")[0] if outcome.is_ours else outcome.problem
+        folder.change(one.arms, lambda arm: replace(arm, state=state, problem=problem))
 
 
 def _told(one: Opened, outcome: Outcome, done: int, count: int) -> str:

@@ -104,8 +104,8 @@ def _alias(record: RunRecord, recipe: Recipe, home: Home) -> str:
         return f"; it takes no alias: the run was ill at the end: {record.illness}"
     alias = f" --alias {tracking.alias}" if tracking.alias != "champion" else ""
     return (
-        f"; {tracking.alias} stays: publish it with python jobs/publish.py {record.name} "
-        f"--name {tracking.model_name}{alias} --out {home.outputs.uri} --evaluation FOLDER"
+        f"; {tracking.alias} stays: python jobs/publish.py {record.name} --name {tracking.model_name}{alias} "
+        f"--out {home.outputs.uri} tells how the two are compared"
     )
 
 

@@ -47,5 +47,5 @@ def test_no_error_and_no_line_shows_them(tmp_path, monkeypatch):
     lines = last_lines(RunRecord("tiny-1", "abc", model_version="4"), where, recipe, "manifest", tracked)
     said = [str(one.value) for one in (down, foreign, absent)]
     assert "***@127.0.0.1" in lines
-    assert "; champion stays: publish it with python jobs/publish.py tiny-1 --name mri-core" in lines
+    assert "; champion stays: python jobs/publish.py tiny-1 --name mri-core" in lines
     assert "sec" not in "\n".join([*said, lines])

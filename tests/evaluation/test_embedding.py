@@ -257,6 +257,6 @@ def test_on_ray_they_are_the_same_bytes(tmp_path, ray_cluster, monkeypatch):
 def test_more_workers_than_there_is_room_for_are_refused(tmp_path, ray_cluster):
     manifest, ours = small_dataset(place(str(tmp_path / "data")), 20), encoder()
     work = work_of(tmp_path, manifest, ours)
-    for changes, told in (({"workers": 64}, "64 CPUS"), ({"gpus": 1.0}, "1 GPUS")):
+    for changes, told in (({"workers": 64}, "64 CPUs"), ({"gpus": 1.0}, "1 GPUs")):
         with pytest.raises(UserError, match=told):
             next(embed(replace(work, settings=Embedding(**changes)), shared(tmp_path, ()), [0]))

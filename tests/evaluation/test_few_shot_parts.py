@@ -239,6 +239,7 @@ def test_presets_have_their_names_and_paper_has_every_published_fault():
         *("seed", "image_size", "epochs", "least_epochs", "patience", "evaluate_every", "batch_size", "lr"),
         *("weight_decay", "warmup_steps", "adapters_first", "adapters_last", "adapter_ratio", "brightness"),
         *("contrast", "crop_area", "crop_ratio", "evaluation_batch"),
+        *("precision", "attention", "compile", "kept_gib"),
     }
     assert (paper.image_size, paper.epochs, paper.least_epochs, paper.patience) == (1024, 3000, 1000, 200)
     with pytest.raises(UserError, match="choose one of paper, strict, cpu"):

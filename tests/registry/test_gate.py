@@ -92,6 +92,12 @@ def test_a_task_without_a_mean_over_classes_is_judged_by_its_classes():
     assert "of vessels" in str(verdict)
 
 
+def test_a_task_without_a_mean_over_classes_has_a_say_beside_one_that_has():
+    worse = rows({"spine": -0.05}, label="disc")
+    assert not judge([*rows({"liver": 0.3}), *worse], RULE).passes
+    assert judge([*rows({"liver": 0.3}), *rows({"liver": -0.05}, label="vein")], RULE).passes
+
+
 def test_one_patient_or_too_few_draws_prove_nothing():
     alone = judge(rows({"liver": 0.3}, patients=1), RULE)
     assert not alone.passes

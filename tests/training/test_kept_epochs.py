@@ -89,6 +89,25 @@ def test_a_copy_counts_when_all_of_it_is_there_and_is_replaced_by_a_later_one(tm
     assert not kept.has(1)
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize("copies", [0, 1])
+def test_a_copy_that_was_killed_does_not_count_whatever_was_there_before(tmp_path, monkeypatch, copies):
+    kept, copy, done = KeptEpochs(fs.LocalFileSystem(), str(tmp_path / "run")), fs.copy_files, []
+    for name in (TENSORS, STATE):
+        (tmp_path / name).write_bytes(b"whole")
+    kept.keep(tmp_path, 1)
+
+    def killed(*arguments, **named):
+        if len(done) == copies:
+            raise KeyboardInterrupt
+        done.append(copy(*arguments, **named))
+
+    monkeypatch.setattr(fs, "copy_files", killed)
+    with pytest.raises(KeyboardInterrupt):
+        kept.keep(tmp_path, 1)
+    assert not kept.has(1)
+
+
 @pytest.mark.parametrize(
     ("setting", "told"),
     [

@@ -143,8 +143,8 @@ def test_a_place_with_other_embeddings_is_refused_in_one_line(tmp_path, without_
     for arguments, told in (
         (job(tmp_path, model=tmp_path / "other"), "another encoder"),
         (job(tmp_path, data=tmp_path / "more"), "another dataset"),
-        (job(tmp_path, "--size", 32), "another image_size"),
-        (job(tmp_path, "--dense"), "another grid"),
+        (job(tmp_path, "--size", 32), "another --size"),
+        (job(tmp_path, "--dense"), "other patches, or of none"),
         (job(tmp_path, out="data"), "something else"),
         (job(tmp_path, "--size", 70), "no multiple of the patch"),
         (job(tmp_path, "--set", "embed.precision=bfloat16"), "bfloat16 is for GPUs"),

@@ -10,7 +10,9 @@ from finished_runs import dataset_in, encoder_digest, evaluation, finished_run
 import mricore
 from jobs.publish import main
 from mricore.data.storage import place
+from mricore.errors import UserError
 from mricore.evaluation.contenders import digest_of
+from mricore.evaluation.measurements import Measurement
 from mricore.evaluation.statistics import Interval
 from mricore.registry.alias import Alias, events
 from mricore.registry.judged import Judged, Score, record
@@ -21,6 +23,7 @@ from mricore.training.telemetry import require_tracking, start_run
 from mricore.workflows import publish as publish_module
 from mricore.workflows.candidates import candidate_of
 from mricore.workflows.entry import run
+from mricore.workflows.publish_evaluations import Evaluation, common_rows
 
 
 class World:
@@ -57,7 +60,7 @@ def publish(world, monkeypatch, capsys, request):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
     def call(*arguments, code=0):
-        assert run(main, [*map(str, arguments), "--name", request.node.name]) == code
+        assert run(main, ["--name", request.node.name, *map(str, arguments)]) == code
         said = capsys.readouterr()
         return said.out if code == 0 else said.err
 
@@ -144,6 +147,27 @@ def test_other_draws_and_missing_rows_are_refused_before_anything_is_written(wor
     assert len(world.client.search_model_versions(f"name = '{publish.model}'")) == 1
 
 
+def test_a_task_on_which_one_of_both_failed_stops_the_comparison():
+    rows = [
+        Measurement("few_shot", task, "strict", name, 0, "p", "c", "mean", "dice_3d", 0.5)
+        for name in ("old", "new", "third")
+        for task in ("abdomen", "spine")
+    ]
+    summary = {"encoders": {"old": {"digest": "a"}, "new": {"digest": "b"}, "third": {"digest": "c"}}}
+
+    def common(*missing):
+        left = [row for row in rows if (row.encoder, row.task) not in missing]
+        return common_rows([Evaluation(summary, left, [])], "b", "a")
+
+    assert {(row.encoder, row.task) for row in common(("third", "abdomen"))} == {
+        *(("candidate", "abdomen"), ("candidate", "spine")),
+        *(("champion", "abdomen"), ("champion", "spine")),
+    }
+    for one in ("old", "new"):
+        with pytest.raises(UserError, match="few_shot on spine of one of them alone"):
+            common((one, "spine"))
+
+
 def test_phantoms_and_the_ill_never_take_it_from_real_data_and_real_data_take_it_from_phantoms(
     world, publish
 ):
@@ -181,6 +205,18 @@ def test_demote_and_rollback_move_the_alias_and_say_why(world, publish):
     publish("--demote")
     assert "there was none before" in publish("--demote")
     assert "has no champion" in publish("--demote", code=2)
+
+
+def test_what_lost_the_alias_takes_it_back_by_a_decision_alone(world, publish):
+    """Else the next command of its training would make it champion again."""
+    publish(world.runs[0].name)
+    publish("--demote", "--reason", "fails on wrists")
+    told = publish(world.runs[0].name)
+    assert f"jobs/publish.py --rollback 1 --name {publish.model} --alias champion --reason TEXT" in told
+    assert world.alias(publish.model).holder() is None
+    assert "is this version now" in publish(world.runs[1].name)
+    publish("--rollback", "1", "--reason", "wrists were mislabelled")
+    assert world.alias(publish.model).holder() == "1"
 
 
 def test_the_lineage_leads_from_the_version_to_data_code_weights_and_evaluations(world, publish):
@@ -295,6 +331,9 @@ def test_a_champion_that_changed_during_the_comparison_is_compared_first(world, 
         (["--lineage", "models:/nothing@champion"], "no model at models:/nothing@champion"),
         (["--lineage", "models:/nothing/3"], "there is no version 3"),
         (["--lineage", "outputs"], "names no version"),
+        (["absent", "--alias", "latest"], "aliases are of letters"),
+        (["absent", "--alias", "v3"], "aliases are of letters"),
+        (["absent", "--name", "hospital/mri"], "names have no /"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(publish, arguments, told):

@@ -169,12 +169,17 @@ def test_arms_that_fail_are_told_and_all_others_are_judged(asked, tmp_path, caps
     assert len(mended.trained) == 2
 
 
-def test_a_fault_of_ours_ends_with_code_1_after_all_else_is_done(asked, tmp_path):
-    breaks = {5: {"problem": "RuntimeError: what", "is_ours": True}}
+def test_a_fault_of_ours_ends_with_code_1_after_all_else_is_done(asked, tmp_path, capsys):
+    breaks = {5: {"problem": "RuntimeError: no /data/of/doe", "is_ours": True}}
     with pytest.raises(SystemExit) as caught:
         asked(Here(breaks))
     assert caught.value.code == 1
     assert (folder_of(tmp_path) / "evaluation/measurements.csv").exists()
+    assert "failed: RuntimeError: no /data/of/doe" in capsys.readouterr().out
+    for name in ("study.json", "report.html"):  # what others are shown names no place
+        kept = (folder_of(tmp_path) / name).read_text()
+        assert "RuntimeError" in kept
+        assert "/data/of" not in kept
 
 
 def test_a_study_without_its_reference_answers_what_it_can(asked, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """How trials of a study end, as the process sees it that began it."""
 
 import pytest
+from ray import cloudpickle
 
 from mricore.data.storage import Place
 from mricore.training.launch import PausedError
@@ -8,8 +9,7 @@ from mricore.training.telemetry import Tracked
 from mricore.tuning import study
 from mricore.tuning.study import Trial, run_study
 
-
-PASSWORD = "5ecret"
+HIDDEN = "5ecret"
 
 
 class Tuner:
@@ -19,8 +19,9 @@ class Tuner:
 
     def __init__(self, trainable, param_space, tune_config, run_config):
         self.trainable, self.grid = trainable, param_space["trial"]["grid_search"]
-        assert PASSWORD not in str(self.grid)  # Tune stores it
+        assert HIDDEN not in str(self.grid)  # Tune stores it
         (self.watch,) = run_config.callbacks
+        assert HIDDEN.encode() not in cloudpickle.dumps(run_config.callbacks)  # what they call may know it
 
     def fit(self):
         for config in [] if self.interrupted else self.grid:
@@ -48,7 +49,7 @@ def ended(monkeypatch):
         todo = iter(trainings)
 
         def train(_, tracked):
-            assert PASSWORD in tracked.tracking_uri
+            assert HIDDEN in tracked.tracking_uri
             found = next(todo)
             if isinstance(found, Exception):
                 raise found
@@ -56,11 +57,16 @@ def ended(monkeypatch):
 
         monkeypatch.setattr(study, "_trained", train)
         trials = [
-            Trial(small_recipe(), f"run{number}", Tracked(f"http://me:{PASSWORD}@host", "0", f"id{number}"))
+            Trial(small_recipe(), f"run{number}", Tracked(f"http://me:{HIDDEN}@host", "0", f"id{number}"))
             for number in range(len(trainings))
         ]
-        seen = []
-        return run_study(trials, Place("data"), Place("/runs"), 1, seen.append), seen
+        seen, known = [], HIDDEN
+
+        def tell(outcome):
+            assert known
+            seen.append(outcome)
+
+        return run_study(trials, Place("data"), Place("/runs"), 1, tell), seen
 
     return run
 

@@ -64,8 +64,7 @@ def cropped(images: Tensor, masks: Tensor, choices: Choices, nearest: bool) -> t
 
     Images are sampled bilinearly unless ``nearest``; masks to the nearest pixel; what lies outside is 0.
     """
-    places, inside = sampling_places(choices, images.shape[-1])
-    places, inside = places.to(images.device), inside.to(images.device)
+    places, inside = sampling_places(choices, images.shape[-1], images.device)
     mode = "nearest" if nearest else "bilinear"
     padding = "border"  # crops lie inside the slice; beyond its outermost pixel's centre that pixel goes on
     moved = F.grid_sample(images, places, mode, padding, align_corners=False) * inside[:, None]
@@ -73,15 +72,16 @@ def cropped(images: Tensor, masks: Tensor, choices: Choices, nearest: bool) -> t
     return moved, (labels * inside).to(masks.dtype)
 
 
-def sampling_places(choices: Choices, size: int) -> tuple[Tensor, Tensor]:
+def sampling_places(choices: Choices, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Where in its slice each pixel of a crop lies (N, S, S, 2), and whether it is in the crop (N, S, S)."""
-    cosine, sine = choices.angles.cos(), choices.angles.sin()
+    angles, boxes = choices.angles.to(device), choices.boxes.to(device)
+    cosine, sine = angles.cos(), angles.sin()
     rotation = torch.stack([torch.stack([cosine, -sine], 1), torch.stack([sine, cosine], 1)], 1)
-    steps = (torch.arange(size, dtype=torch.float32) + 0.5) / size * 2 - 1
+    steps = (torch.arange(size, dtype=torch.float32, device=device) + 0.5) / size * 2 - 1
     pixels = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1)
     turned = torch.einsum("nij,rcj->nrci", rotation, pixels)
     inside = (turned.abs() <= 1).all(-1)
-    centers, halves = choices.boxes[:, None, None, :2], choices.boxes[:, None, None, 2:]
+    centers, halves = boxes[:, None, None, :2], boxes[:, None, None, 2:]
     return centers + halves * turned, inside
 
 

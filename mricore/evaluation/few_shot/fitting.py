@@ -62,6 +62,7 @@ def fit(
     optimizer = AdamW(trained.values(), lr=settings.lr, weight_decay=settings.weight_decay)
     total = settings.epochs * math.ceil(len(slices.images) / settings.batch_size)
     curve: list[CurvePoint] = []
+    slices = slices.on(segmenter.encoder.pos_embed.device)
     best = CurvePoint(-1, math.inf, -math.inf)
     kept: dict[str, Tensor] = {}
     losses: list[Tensor] = []

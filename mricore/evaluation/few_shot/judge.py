@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mricore.config.few_shot import FewShot
 from mricore.evaluation.few_shot.losses import one_hot, with_background
-from mricore.evaluation.few_shot.segmenter import Segmenter
+from mricore.evaluation.few_shot.segmenter import Leading, Segmenter
 from mricore.evaluation.few_shot.slices import prepared_images, resized_masks, shrunken
 
 Labels = NDArray[np.uint8]
@@ -49,26 +49,59 @@ class Judge:
 
     def predicted(self, images: NDArray[Any]) -> Labels:
         """Masks of images (N, R, C), of the shape that ``truth`` has."""
-        if not self.settings.judge_at_logits:
-            return self.at_own_size(images)
-        return np.concatenate([_labels(with_background(logits)) for logits in self._logits(images)])
+        return self._judged(self._logits(images), images)
 
     def at_own_size(self, images: NDArray[Any]) -> Labels:
         """Masks (N, R, C) of images; logits are resized and then compared, so that no edge is a staircase."""
-        size = (images.shape[1], images.shape[2])
-        resized = (
-            F.interpolate(logits, size, mode="bilinear", align_corners=False)
-            for logits in self._logits(images)
-        )
-        return np.concatenate([_labels(with_background(logits)) for logits in resized])
+        return _resized(self._logits(images), images)
+
+    def repeatedly(self, images: Sequence[NDArray[Any]]) -> Callable[[], list[Labels]]:
+        """What ``predicted`` says of each slice (R, C) whenever it is asked, with the same bits.
+
+        What frozen leading blocks make of slices is kept, for as many as ``kept_gib`` has room for.
+        """
+        kept = self._kept(images)
+
+        def ask() -> list[Labels]:
+            with torch.inference_mode():
+                return [
+                    self._judged([self.segmenter.following(found)], image[None])
+                    if found is not None
+                    else self.predicted(image[None])
+                    for image, found in zip(images, kept, strict=True)
+                ]
+
+        return ask
+
+    @torch.inference_mode()
+    def _kept(self, images: Sequence[NDArray[Any]]) -> list[Leading | None]:
+        """None for slices that there is no room for, and for all if the first block learns."""
+        room = self.settings.kept_gib * 2**30 if self.segmenter.frozen_blocks() else 0.0
+        kept: list[Leading | None] = []
+        for image in images:
+            found = self.segmenter.leading(self._input(image[None])) if room > 0 else None
+            room -= found.tokens.nbytes if found is not None else 0
+            kept.append(found if room >= 0 else None)
+        return kept
 
     @torch.inference_mode()
     def _logits(self, images: NDArray[Any]) -> list[Tensor]:
         """Logits of images, batch by batch."""
-        device, step = self.segmenter.encoder.pos_embed.device, self.settings.evaluation_batch
+        step = self.settings.evaluation_batch
         parts = (images[start : start + step] for start in range(0, len(images), step))
-        inputs = (prepared_images(part, self.side, self.settings.eight_bit).to(device) for part in parts)
-        return [self.segmenter(self.segmenter.input_norm(part)) for part in inputs]
+        return [self.segmenter(self._input(part)) for part in parts]
+
+    def _input(self, images: NDArray[Any]) -> Tensor:
+        """Images (N, R, C) as the encoder takes them, (N, 3, S, S)."""
+        device = self.segmenter.encoder.pos_embed.device
+        prepared: Tensor = prepared_images(images, self.side, self.settings.eight_bit).to(device)
+        normed: Tensor = self.segmenter.input_norm(prepared)
+        return normed
+
+    def _judged(self, logits: Sequence[Tensor], images: NDArray[Any]) -> Labels:
+        if not self.settings.judge_at_logits:
+            return _resized(logits, images)
+        return np.concatenate([_labels(with_background(part)) for part in logits])
 
 
 def mean_dice(predictions: Sequence[Labels], truths: Sequence[Labels]) -> float:
@@ -85,6 +118,13 @@ def mean_dice(predictions: Sequence[Labels], truths: Sequence[Labels]) -> float:
     if not scores:
         raise ValueError("no validation slice shows a class")
     return float(np.mean(scores))
+
+
+def _resized(logits: Sequence[Tensor], images: NDArray[Any]) -> Labels:
+    """Masks (N, R, C) of images (N, R, C), from logits of some of them each."""
+    size = (images.shape[1], images.shape[2])
+    resized = (F.interpolate(part, size, mode="bilinear", align_corners=False) for part in logits)
+    return np.concatenate([_labels(with_background(part)) for part in resized])
 
 
 def _labels(scores: Tensor) -> Labels:

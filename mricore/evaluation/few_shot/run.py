@@ -83,7 +83,8 @@ def _validation(judge: Judge, labelled: LabelledTask, draw: Draw) -> Callable[[]
     """The mean Dice over the draw's validation slices, whenever it is asked for."""
     slices = [labelled.slice(key) for key in draw.validation]
     truths = [judge.truth(mask[None]) for _, mask in slices]
-    return lambda: mean_dice([judge.predicted(image[None]) for image, _ in slices], truths)
+    predict = judge.repeatedly([image for image, _ in slices])
+    return lambda: mean_dice(predict(), truths)
 
 
 def _findings(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from mricore.config.few_shot import FewShot
@@ -15,8 +17,10 @@ from mricore.model.adapters import (
     pad_before_norm,
     seeded,
     sharing,
+    with_attention,
     without_relative_positions,
 )
+from mricore.model.compiling import compile_parts
 from mricore.model.embedder import Embedder
 from mricore.model.encoder import Encoder
 from mricore.model.input_norm import InputNorm
@@ -64,13 +68,29 @@ class GreyNorm(nn.Module):
         return images.expand(-1, 3, -1, -1)
 
 
+class Leading(NamedTuple):
+    """What the frozen blocks before the first that learns make of images, whatever the others learn."""
+
+    tokens: Tensor
+    grid: tuple[int, int]
+    blocks: int
+    """How many these are."""
+
+
 class Segmenter(nn.Module):
     """Normalised images in, logits of classes out. Only what was added, or is asked for, has gradients."""
 
     def __init__(
-        self, input_norm: InputNorm | GreyNorm, encoder: Encoder, bridge: nn.Module, decoder: SamDecoder
+        self,
+        input_norm: InputNorm | GreyNorm,
+        encoder: Encoder,
+        bridge: nn.Module,
+        decoder: SamDecoder,
+        in_bfloat16: bool = False,
     ) -> None:
+        """With ``in_bfloat16`` products are computed in it, as torch's autocast does; logits are float32."""
         super().__init__()
+        self.in_bfloat16 = in_bfloat16
         self.input_norm = input_norm
         self.encoder = encoder
         self.bridge = bridge
@@ -78,11 +98,34 @@ class Segmenter(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, S, S) from ``input_norm`` -> logits (B, classes, 4 S / patch, 4 S / patch)."""
-        return self.decoder(self.bridge(self.encoder(images).grid))
+        with self._autocast(images.device):
+            logits: Tensor = self.decoder(self.bridge(self.encoder(images).grid))
+        return logits.float()
+
+    def leading(self, images: Tensor) -> Leading:
+        """The first part of ``forward``, which never changes."""
+        blocks = self.frozen_blocks()
+        with self._autocast(images.device):
+            return Leading(*self.encoder.leading(images, blocks), blocks)
+
+    def following(self, leading: Leading) -> Tensor:
+        """The rest of ``forward``, with the same bits."""
+        with self._autocast(leading.tokens.device):
+            grid = self.encoder.following(*leading).grid
+            logits: Tensor = self.decoder(self.bridge(grid))
+        return logits.float()
+
+    def frozen_blocks(self) -> int:
+        """How many blocks come before the first that learns."""
+        learns = [any(one.requires_grad for one in block.parameters()) for block in self.encoder.blocks]
+        return learns.index(True) if True in learns else len(learns)
 
     def trained(self) -> dict[str, nn.Parameter]:
         """Parameters with gradients, by name."""
         return {name: one for name, one in self.named_parameters() if one.requires_grad}
+
+    def _autocast(self, device: torch.device) -> torch.autocast:
+        return torch.autocast(device.type, torch.bfloat16, self.in_bfloat16)
 
 
 def build_segmenter(contender: Contender, classes: int, settings: FewShot, seed: int) -> Segmenter:
@@ -94,11 +137,16 @@ def build_segmenter(contender: Contender, classes: int, settings: FewShot, seed:
     encoder always is.
 
     Raises:
-        UserError: the decoder of the file does not fit, or the encoder has too few blocks for adapters.
+        UserError: the decoder of the file does not fit, the encoder has too few blocks for adapters, or
+            kernels of attention need another device.
     """
     embedder = contender.embedder
     handicapped = settings.handicapped_random and contender.origin.startswith(RANDOM)
     encoder = sharing(embedder.encoder)
+    device = encoder.pos_embed.device
+    if settings.attention != "sdpa" and device.type != "cuda":
+        raise UserError(f"few_shot.attention={settings.attention} needs a GPU", "use run.gpus=1, or sdpa")
+    with_attention(encoder, settings.attention)
     if not settings.relative_positions:
         without_relative_positions(encoder)
     if settings.norm_after_padding:
@@ -115,7 +163,9 @@ def build_segmenter(contender: Contender, classes: int, settings: FewShot, seed:
             settings.adapter_zero,
         )
     norm = GreyNorm() if handicapped else embedder.input_norm
-    return Segmenter(norm, encoder, bridge, decoder).to(encoder.pos_embed.device)
+    if settings.compile:
+        compile_parts([*encoder.blocks, decoder])
+    return Segmenter(norm, encoder, bridge, decoder, settings.precision == "bfloat16").to(device)
 
 
 def _decoder(contender: Contender, classes: int, settings: FewShot, handicapped: bool) -> SamDecoder:

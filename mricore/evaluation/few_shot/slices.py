@@ -27,6 +27,10 @@ class PreparedSlices:
     images: Tensor
     masks: Tensor
 
+    def on(self, device: torch.device) -> PreparedSlices:
+        """The same slices on a device."""
+        return PreparedSlices(self.images.to(device), self.masks.to(device))
+
 
 def prepared(
     slices: Sequence[tuple[NDArray[Any], NDArray[np.uint8]]], size: int, eight_bit: bool
