@@ -70,6 +70,8 @@ class Evaluated:
     draws: int
     tasks: tuple[str, ...]
     part: str = "development"
+    settings: tuple[str, ...] = ()
+    """Of the judging, as with ``--set``."""
 
 
 @dataclass(frozen=True)

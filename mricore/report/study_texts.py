@@ -50,9 +50,10 @@ def commands(result: StudyResult) -> list[tuple[str, str]]:
     roots = [task if task == PHANTOMS else f"{task}=ROOT" for task in judged.tasks]
     if roots != [PHANTOMS]:
         parts += [f"--task {root}" for root in roots]
-    parts += [f"--mode {judged.mode}", f"--draws {judged.draws}"]
+    settings = [f"--set {shlex.quote(one)}" for one in judged.settings]
+    parts += [f"--mode {judged.mode}", f"--draws {judged.draws}", *settings]
     encoder = f"--encoder {shlex.quote(f'NAME=mricore:STUDY/encoders/{_encoder(result)}')}"
-    test = ["python eval/few_shot.py", *roots, encoder, f"--mode {judged.mode}", "--part test"]
+    test = ["python eval/few_shot.py", *roots, encoder, f"--mode {judged.mode}", *settings, "--part test"]
     return [(AGAIN, _lines(parts)), (CHOSEN, _lines(test))]
 
 

@@ -88,7 +88,7 @@ def judge_arms(
         encoders = tuple(f"{arm}=mricore:{places[encoder]}" for encoder, arm in chosen.items())
         request = _request(judging, encoders, out, pretraining, baseline)
         failure = _evaluated(request)
-    folder.write(evaluation=Evaluated(judging.mode, judging.draws, tasks, PART))
+    folder.write(evaluation=Evaluated(judging.mode, judging.draws, tasks, PART, judging.assignments))
     return from_csv(folder.place.read_bytes(f"{EVALUATION}/{MEASUREMENTS}")), failure
 
 

@@ -430,7 +430,13 @@ def test_phantoms_are_called_so():
 def test_commands_repeat_the_study_with_what_was_set():
     result, _ = small()
     (_, again), (_, test) = commands(result)
-    for part in ("--study paper", "--recipe vitb16_mri", "--set train.batch_size=64", "--draws 5"):
+    for part in (
+        "--study paper",
+        "--recipe vitb16_mri",
+        "--set train.batch_size=64",
+        "--draws 5",
+        "--set few_shot.epochs=50",
+    ):
         assert part in again
     assert "--task breast=ROOT" in again
     assert f"mricore:STUDY/encoders/{result.arm(REFERENCE).encoder}" in test

@@ -72,7 +72,7 @@ def study(**changes):
         "slices": 12000,
         "code_revision": "0.1.0+abc",
         "mlflow_run_id": "ef" * 16,
-        "evaluation": Evaluated("strict", 5, TASKS),
+        "evaluation": Evaluated("strict", 5, TASKS, settings=("few_shot.epochs=50",)),
     }
     return StudyResult(**{**values, **changes})
 
