@@ -151,9 +151,10 @@ class Memory:
             self.watch.join()
 
     def _watch(self) -> None:
-        """Looks 20 times a second; a system without /proc tells the largest size so far."""
-        status = Path("/proc/self/statm")
-        while not self.ended.wait(0.05):
+        """Looks at once and 20 times a second; a system without /proc tells the largest size so far."""
+        status, over = Path("/proc/self/statm"), False
+        while not over:
+            over = self.ended.wait(0.05) if self.peak_gib else False
             resident = (
                 int(status.read_text().split()[1]) * resource.getpagesize()
                 if status.exists()
