@@ -13,9 +13,10 @@ from torch import Tensor
 
 from mricore.model.triton_kernels import backward_kernel, backward_whole_kernel, forward_kernel
 
-WARPS = 4
 ONE_BLOCK = 64
 """Tokens that fit into one block of the backward pass."""
+WARPS = 4
+"""Of every kernel, until sizes are measured on a GPU."""
 
 
 def fused_attention(qkv: Tensor, towards: Tensor | None, codes: Tensor | None, scale: float) -> Tensor:
@@ -105,12 +106,12 @@ def _forward_blocks(tokens: int) -> tuple[int, int, int]:
     """Queries and keys of a block, and warps."""
     if tokens <= ONE_BLOCK:
         block = max(16, triton.next_power_of_2(tokens))
-        return block, block, 4
-    return 128, 64, 4
+        return block, block, WARPS
+    return 128, 64, WARPS
 
 
 def _backward_blocks(tokens: int) -> tuple[int, int, int]:
-    return 64, 64, 4
+    return 64, 64, WARPS
 
 
 def _strides(towards: Tensor, codes: Tensor) -> tuple[int, int, int, int]:

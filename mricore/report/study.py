@@ -139,11 +139,6 @@ class StudyPage:
         return [(score_title(one), drawing) for one in found if (drawing := _figure(one, result))]
 
 
-def render_study(inputs: StudyInputs) -> str:
-    """The page of a study as HTML text."""
-    return StudyPage(inputs).html()
-
-
 def _main(found: Sequence[Answer]) -> list[Answer]:
     """The answers in the main metric of their protocol and mode."""
     first: dict[tuple[str, str], Answer] = {}

@@ -12,7 +12,7 @@ from html_pages import parsed
 from mricore.evaluation.comparison import ALL_TASKS, Difference, compare
 from mricore.evaluation.statistics import Interval
 from mricore.report.charts import MINUS
-from mricore.report.study import StudyInputs, StudyPage, render_study
+from mricore.report.study import StudyInputs, StudyPage
 from mricore.report.study_claims import AGREES, DISAGREES, OPEN, findings
 from mricore.report.study_numbers import answers, beyond_noise
 from mricore.report.study_tables import in_short
@@ -250,14 +250,14 @@ def test_failed_ill_waiting_and_unjudged_arms_are_told_with_their_reasons(inputs
     result = of_arm(result, "random weights", state="waiting", encoder="")
     rows = [row for row in inputs.rows if row.encoder not in ("lr 4e-3", "random weights", "volume-wise")]
     words = parsed(
-        render_study(
+        StudyPage(
             replace(
                 inputs,
                 result=result,
                 rows=rows,
                 summary={"protocol": "few_shot", "failed": ["failed: a unit"]},
             )
-        )
+        ).html()
     ).words
     for told in (
         "lr 4e-3 failed worker 0 failed",
@@ -273,7 +273,7 @@ def test_failed_ill_waiting_and_unjudged_arms_are_told_with_their_reasons(inputs
 def test_without_its_reference_a_question_has_scores_and_no_differences():
     result, rows = small()
     rows = [row for row in rows if row.encoder != REFERENCE]
-    cells = tables_of(render_study(StudyInputs(result, rows)), "question-1")
+    cells = tables_of(StudyPage(StudyInputs(result, rows)).html(), "question-1")
     assert cells["bone", "lr 4e-3"][0]
     assert cells["bone", "lr 4e-3"][1:5] == ["", "cannot be told", "", ""]
     assert cells["bone", REFERENCE][:3] == ["", "", "not judged"]
@@ -281,7 +281,7 @@ def test_without_its_reference_a_question_has_scores_and_no_differences():
 
 def test_a_study_that_was_never_judged_is_still_a_page():
     result, _ = small(evaluation=None)
-    words = parsed(render_study(study_rows.inputs(result, rows=[]))).words
+    words = parsed(StudyPage(study_rows.inputs(result, rows=[])).html()).words
     assert "the study has no labelled task" in words
     assert "--task" not in words
     assert "Total loss, DINOv2" in words
@@ -290,7 +290,7 @@ def test_a_study_that_was_never_judged_is_still_a_page():
 def test_of_one_patient_there_are_no_numbers():
     result, rows = small()
     alone = [row for row in rows if row.patient == "p0"]
-    page = render_study(StudyInputs(result, alone))
+    page = StudyPage(StudyInputs(result, alone)).html()
     cells = tables_of(page, "question-1")
     assert {cell[0] for cell in cells.values()} == {""}
     assert cells["bone", REFERENCE][2] == "too few patients or draws in common"
@@ -300,7 +300,9 @@ def test_of_one_patient_there_are_no_numbers():
 def test_of_a_single_task_there_is_no_mean_over_tasks():
     result, rows = small()
     single = [row for row in rows if row.task == "bone"]
-    page = render_study(StudyInputs(replace(result, evaluation=Evaluated("strict", 3, ("bone",))), single))
+    page = StudyPage(
+        StudyInputs(replace(result, evaluation=Evaluated("strict", 3, ("bone",))), single)
+    ).html()
     assert set(tables_of(page, "question-1")) == {("", REFERENCE), ("", "lr 4e-3")}
     assert ALL_TASKS not in page
 
@@ -308,17 +310,17 @@ def test_of_a_single_task_there_is_no_mean_over_tasks():
 def test_draws_that_only_some_arms_have_count_for_none():
     result, rows = small()
     kept = [row for row in rows if row.encoder == REFERENCE or row.draw < 2]
-    cells = tables_of(render_study(StudyInputs(result, kept)), "question-1")
+    cells = tables_of(StudyPage(StudyInputs(result, kept)).html(), "question-1")
     assert cells["bone", REFERENCE][5].endswith(" 2")
     nothing = [row for row in rows if (row.encoder == REFERENCE) == (row.draw < 1)]
-    cells = tables_of(render_study(StudyInputs(result, nothing)), "question-1")
+    cells = tables_of(StudyPage(StudyInputs(result, nothing)).html(), "question-1")
     assert cells["bone", "lr 4e-3"][0] == ""
 
 
 def test_a_metric_that_is_never_defined_gives_no_number_and_no_fault():
     result, rows = small()
     rows = [replace(row, value=float("nan")) if row.task == "bone" else row for row in rows]
-    cells = tables_of(render_study(StudyInputs(result, rows)), "question-1")
+    cells = tables_of(StudyPage(StudyInputs(result, rows)).html(), "question-1")
     assert cells["bone", REFERENCE][0] == ""
     assert cells["breast", REFERENCE][0]
 
@@ -387,7 +389,7 @@ def test_hostile_and_long_names_stay_text():
     scores = {name: 0.5 + 0.1 * at for at, name in enumerate(names)}
     rows = study_rows.rows(result, patients=4, draws=2, tasks=(BAD, "t" * 90), scores=scores)
     history = {BAD: [{"step": 1, "loss/total": float("nan"), "gauge/rank": 2.0}]}
-    found = parsed(render_study(StudyInputs(result, rows, histories=history, summary=EVIL)))
+    found = parsed(StudyPage(StudyInputs(result, rows, histories=history, summary=EVIL)).html())
     assert "alert('x')" in found.words
 
 
@@ -397,7 +399,7 @@ def test_settings_and_leaks_of_the_evaluation_are_told(inputs):
         **{"protocol": "few_shot", "mode": "strict", "settings": {"few_shot": {"lr": 1e-4}}},
         **{"leaks": {"bone": "bone: of 40 slices none is in the pretraining data"}},
     }
-    words = parsed(render_study(StudyInputs(result, rows, summary=summary))).words
+    words = parsed(StudyPage(StudyInputs(result, rows, summary=summary)).html()).words
     assert "bone of 40 slices none is in the pretraining data" in words
     assert "settings.few_shot.lr 0.0001" in words
     assert "It was not looked for" not in words
@@ -405,7 +407,7 @@ def test_settings_and_leaks_of_the_evaluation_are_told(inputs):
 
 def test_a_study_that_asks_nothing_compares_all_arms_with_its_baseline():
     result, rows = small()
-    cells = tables_of(render_study(StudyInputs(replace(result, questions=()), rows)), "question-1")
+    cells = tables_of(StudyPage(StudyInputs(replace(result, questions=()), rows)).html(), "question-1")
     assert cells["bone", REFERENCE][2] == "reference"
     assert cells["bone", "lr 4e-3"][2] == "worse"
 
@@ -413,7 +415,7 @@ def test_a_study_that_asks_nothing_compares_all_arms_with_its_baseline():
 def test_a_study_of_one_arm_has_its_score_and_compares_nothing():
     result, rows = small(name="arms")
     one = replace(result, arms=result.arms[:1], questions=())
-    page = render_study(StudyInputs(one, [row for row in rows if row.encoder == REFERENCE]))
+    page = StudyPage(StudyInputs(one, [row for row in rows if row.encoder == REFERENCE])).html()
     assert tables_of(page, "question-1")["bone", REFERENCE][2] == "reference"
     assert "In short" not in page
     assert "--study" not in commands(one)[0][1]
@@ -421,7 +423,7 @@ def test_a_study_of_one_arm_has_its_score_and_compares_nothing():
 
 def test_phantoms_are_called_so():
     result, rows = small(generated_phantoms=True)
-    words = parsed(render_study(StudyInputs(result, rows))).words
+    words = parsed(StudyPage(StudyInputs(result, rows)).html()).words
     assert "Generated phantoms, not patients." in words
     assert "nothing here speaks of patients" in words
     assert "--data" not in commands(result)[0][1]
