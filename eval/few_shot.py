@@ -15,12 +15,10 @@ from mricore.workflows.evaluate import evaluate
 from mricore.workflows.evaluation_arguments import evaluation_parser, request_of
 from mricore.workflows.few_shot import FEW_SHOT
 
-MODES = ("strict", "paper", "cpu")
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and run the evaluation."""
-    parser = evaluation_parser("eval/few_shot.py", __doc__, MODES, draws=10)
+    parser = evaluation_parser("eval/few_shot.py", __doc__, FEW_SHOT.modes, FEW_SHOT.draws)
     parser.add_argument(
         "--nnunet", action="store_true", help="nnU-Net competes; it needs nnunetv2, see docs/evaluation.md"
     )

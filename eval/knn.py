@@ -16,12 +16,10 @@ from mricore.workflows.evaluate import evaluate
 from mricore.workflows.evaluation_arguments import evaluation_parser, request_of
 from mricore.workflows.knn import KNN
 
-MODES = ("strict",)
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and run the evaluation."""
-    parser = evaluation_parser("eval/knn.py", __doc__, MODES, draws=None, tasks="*")
+    parser = evaluation_parser("eval/knn.py", __doc__, KNN.modes, KNN.draws, tasks="*")
     parser.add_argument("--dataset", metavar="DATASET", help="curated dataset, in the place of tasks")
     parser.add_argument(
         "--category", metavar="NAME", help="what to tell apart: a category of the tasks or dataset, or task"

@@ -15,12 +15,10 @@ from mricore.workflows.evaluate import evaluate
 from mricore.workflows.evaluation_arguments import evaluation_parser, request_of
 from mricore.workflows.linear_probe import LINEAR_PROBE
 
-MODES = ("strict", "paper")
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and run the evaluation."""
-    parser = evaluation_parser("eval/linear_probe.py", __doc__, MODES, draws=10)
+    parser = evaluation_parser("eval/linear_probe.py", __doc__, LINEAR_PROBE.modes, LINEAR_PROBE.draws)
     parser.add_argument(
         "--category", metavar="NAME", help="what to tell apart: a category of the tasks, or task"
     )

@@ -13,12 +13,10 @@ from mricore.workflows.evaluate import evaluate
 from mricore.workflows.evaluation_arguments import evaluation_parser, request_of
 from mricore.workflows.patch_probe import PATCH_PROBE
 
-MODES = ("linear", "knn")
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and run the evaluation."""
-    parser = evaluation_parser("eval/patch_probe.py", __doc__, MODES, draws=10)
+    parser = evaluation_parser("eval/patch_probe.py", __doc__, PATCH_PROBE.modes, PATCH_PROBE.draws)
     evaluate(request_of(parser.parse_args(arguments)), PATCH_PROBE)
 
 

@@ -13,12 +13,10 @@ from mricore.workflows.evaluate import evaluate
 from mricore.workflows.evaluation_arguments import evaluation_parser, request_of
 from mricore.workflows.zero_shot import ZERO_SHOT
 
-MODES = ("paper", "strict")
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and run the evaluation."""
-    parser = evaluation_parser("eval/zero_shot.py", __doc__, MODES, draws=1)
+    parser = evaluation_parser("eval/zero_shot.py", __doc__, ZERO_SHOT.modes, ZERO_SHOT.draws)
     evaluate(request_of(parser.parse_args(arguments)), ZERO_SHOT)
 
 

@@ -10,13 +10,15 @@ from typing import Any, Literal
 from mricore.errors import UserError
 
 STUDY = "study.json"
-FORMAT = 1
-ENCODERS, EVALUATION, REPORT = "encoders", "evaluation", "report.html"
+FORMAT = 2
+ENCODERS, EVALUATIONS, REPORT = "encoders", "evaluations", "report.html"
+TABLES, FIGURES = "tables.md", "figures"
 """Names in the folder of a study, beside ``study.json``."""
 
 State = Literal["waiting", "finished", "ill", "failed"]
-"""Not trained yet; trained; showing signs of illness at its end, or stopped by one; stopped by a fault."""
+"""No encoder yet; encoder there; ill at the end of its training, or stopped by that; stopped by a fault."""
 Kind = Literal["bars", "curve"]
+Part = Literal["development", "test"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class ArmResult:
     """An arm and the training that it is read from; several arms may share one.
 
     ``settings`` is what distinguishes it from the study's recipe, as with ``--set``. What is not known (yet)
-    is empty or None.
+    is empty or None. An arm that is not trained has no run, 0 ``epochs`` and 0 ``steps``.
     """
 
     name: str
@@ -61,17 +63,30 @@ class ArmResult:
     seconds_measured: float | None = None
     """Of the whole training, of the process that ended it."""
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether there is a training; otherwise the encoder is the one that trainings begin with."""
+        return self.epochs > 0
+
 
 @dataclass(frozen=True)
 class Evaluated:
-    """How the arms were judged; ``tasks`` by name."""
+    """How arms were judged; ``tasks`` and ``arms`` by name."""
 
+    protocol: str
+    """As rows of measurements name it."""
     mode: str
     draws: int
     tasks: tuple[str, ...]
-    part: str = "development"
     settings: tuple[str, ...] = ()
     """Of the judging, as with ``--set``."""
+    arms: tuple[str, ...] = ()
+    """The only ones that were judged; empty for all of the study."""
+
+    @property
+    def folder(self) -> str:
+        """Where it lies, in the folder of the study."""
+        return f"{EVALUATIONS}/{self.protocol}-{self.mode}"
 
 
 @dataclass(frozen=True)
@@ -95,8 +110,12 @@ class StudyResult:
     code_revision: str = ""
     mlflow_run_id: str = ""
     """The parent of the arms' runs."""
-    evaluation: Evaluated | None = None
-    """None before the arms are judged, or without a labelled task."""
+    part: Part = "development"
+    """Of the labelled tasks: whose patients judge. Test patients only if the study's file said so before."""
+    judging: tuple[str, ...] = ()
+    """What the command line said of the judging, as its words; FILE stands for a file of the user."""
+    evaluations: tuple[Evaluated, ...] = ()
+    """Empty before the arms are judged, or without a labelled task."""
 
     def arm(self, name: str) -> ArmResult:
         """The arm of that name.
@@ -132,12 +151,12 @@ class StudyResult:
 
 
 def _result(document: Mapping[str, Any]) -> StudyResult:
-    evaluation = document["evaluation"]
     nested = {
         "settings": tuple(document["settings"]),
+        "judging": tuple(document["judging"]),
         "arms": tuple(_made(ArmResult, one) for one in document["arms"]),
         "questions": tuple(_made(Asked, one) for one in document["questions"]),
-        "evaluation": None if evaluation is None else _made(Evaluated, evaluation),
+        "evaluations": tuple(_made(Evaluated, one) for one in document["evaluations"]),
     }
     return StudyResult(**{**document, **nested})
 

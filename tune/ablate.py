@@ -14,8 +14,10 @@ from collections.abc import Sequence
 
 from mricore.config.recipes import RECIPES
 from mricore.config.study import study_names
-from mricore.workflows.ablate import DEFAULT, AblationRequest, ablate, modes, parse_arms
+from mricore.workflows.ablate import DEFAULT, AblationRequest, ablate, parse_arms
 from mricore.workflows.entry import add_setting_arguments, run, whole_number
+from mricore.workflows.few_shot import FEW_SHOT
+from mricore.workflows.study_judging import DRAWS, MODE
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -28,8 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--arm", action="append", default=[], metavar="NAME=SETTINGS", help="repeatable")
     add("--recipe", metavar="R", help=f"instead of the study's own; one of: {', '.join(RECIPES)}")
     add("--task", action="append", default=[], metavar="NAME=ROOT", help="labelled task (repeatable)")
-    add("--mode", choices=modes(), default="cpu", help="of few-shot segmentation (default: %(default)s)")
-    add("--draws", type=whole_number(1), default=3, metavar="N", help="of few slices (default: %(default)s)")
+    add("--mode", choices=FEW_SHOT.modes, help=f"of few-shot, if the study has no [[judge]] ({MODE})")
+    add(
+        "--draws",
+        type=whole_number(1),
+        metavar="N",
+        help=f"of every judge (few-shot without [[judge]]: {DRAWS})",
+    )
     add("--decoder", metavar="FILE", help="of SAM, whose mask decoder the encoders are given")
     add("--data", metavar="URI", help="curated dataset or raw DICOM (default: generated phantoms)")
     add("--out", metavar="URI", help="where datasets, runs and studies go (default: outputs/)")

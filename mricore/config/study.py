@@ -1,4 +1,5 @@
-"""Studies as TOML files that people read and edit: arms to train alike, and what their scores shall answer.
+"""Studies as TOML files that people read and edit: arms to train alike, how they are judged, and what their
+scores shall answer.
 
 docs/ablation.md explains every line.
 """
@@ -30,6 +31,8 @@ class ArmSpec(Frozen):
     recipes: dict[str, str] = Field(default_factory=dict)
     """The recipe that this arm begins with instead, by the recipe of the study: a rival objective has its own
     settings at each size."""
+    untrained: bool = False
+    """Whether it is the encoder before the first step, which is not trained at all."""
 
 
 class Question(Frozen):
@@ -41,6 +44,18 @@ class Question(Frozen):
     arms: tuple[Name, ...] = Field(min_length=1)
     kind: Literal["bars", "curve"] = "bars"
     """How it is drawn: paper figure 2b, or figure 2c over epochs."""
+
+
+class JudgeSpec(Frozen):
+    """A protocol of ``eval/`` that arms are judged by; the mode is by default that of its script."""
+
+    protocol: Literal["few_shot", "patch_probe", "zero_shot", "knn", "linear_probe"]
+    mode: Text | None = None
+    draws: int | None = Field(default=None, ge=1)
+    settings: tuple[Setting, ...] = ()
+    """As with ``--set``."""
+    arms: tuple[Name, ...] = ()
+    """The only ones that it judges; empty for all."""
 
 
 class Study(Frozen):
@@ -55,13 +70,23 @@ class Study(Frozen):
     """Of all arms."""
     arms: tuple[ArmSpec, ...] = Field(min_length=1)
     questions: tuple[Question, ...] = ()
+    part: Literal["development", "test"] = "development"
+    """Whose patients judge. Test patients are for studies in which nothing is chosen."""
+    judges: tuple[JudgeSpec, ...] = ()
+    """Empty where the command line says how arms are judged."""
 
     @model_validator(mode="after")
     def _names_fit(self) -> Study:
         arms = [arm.name for arm in self.arms]
         _refuse_twice("arm", arms)
         _refuse_twice("question", [question.name for question in self.questions])
-        named = [self.baseline]
+        if all(arm.untrained for arm in self.arms):
+            raise ValueError("no arm is trained: leave out untrained = true of one")
+        if self.part == "test" and not self.judges:
+            raise ValueError("who is judged on test patients says how beforehand: write [[judge]]")
+        named = [self.baseline, *(name for judge in self.judges for name in judge.arms)]
+        for judge in self.judges:
+            _refuse_twice(f"arm of judge {judge.protocol}", judge.arms)
         for question in self.questions:
             _refuse_twice(f"arm in question {question.name}", [question.reference, *question.arms])
             named += [question.reference, *question.arms]
@@ -74,10 +99,15 @@ class Study(Frozen):
         """The study with more arms, which are compared with the baseline.
 
         Raises:
-            UserError: the study has an arm of that name.
+            UserError: the study has an arm of that name, or is judged on test patients.
         """
         if not added:
             return self
+        if self.part == "test":
+            raise UserError(
+                f"study {self.name} is judged on test patients, so its arms are fixed beforehand",
+                "write --arm into a file of its own, or leave it out",
+            )
         asked = Question(
             name=ADDED,
             title="Arms of the command line",
@@ -103,9 +133,15 @@ _KEYS = {
     "settings": "settings",
     "arm": "arms",
     "question": "questions",
+    "part": "part",
+    "judge": "judges",
 }
 """Keys of a file, and the settings of ``Study`` that they stand for."""
-_SECTIONS = {"arm": tuple(ArmSpec.model_fields), "question": tuple(Question.model_fields)}
+_SECTIONS = {
+    "arm": tuple(ArmSpec.model_fields),
+    "question": tuple(Question.model_fields),
+    "judge": tuple(JudgeSpec.model_fields),
+}
 
 
 def study_names() -> tuple[str, ...]:

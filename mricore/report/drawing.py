@@ -83,14 +83,20 @@ def styled(draw: Callable[Arguments, Drawing]) -> Callable[Arguments, Drawing]:
     return drawn
 
 
-def svg(figure: Figure) -> str:
-    """The figure as an SVG element; the same figure gives the same text."""
+def svg(figure: Figure, background: str | None = None) -> str:
+    """The figure as an SVG element, transparent without a background; the same figure gives the same text."""
     FigureCanvasSVG(figure)
     sink = io.StringIO()
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         # the reader's fonts draw the letters that ours lack
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure.savefig(sink, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(
+            sink,
+            format="svg",
+            transparent=background is None,
+            facecolor=background or "none",
+            metadata={"Date": None, "Creator": None},
+        )
     text = sink.getvalue()
     return text[text.index("<svg") :]
 

@@ -112,7 +112,7 @@ class Block:
         """All numbers that have an interval."""
         deviations = _deviations([*self.means, *self._by_class])
         found = {}
-        for score in (*self._comparison.scores, *(self._class_comparison.scores if self._by_class else ())):
+        for score in (*self.comparison.scores, *(self._class_comparison.scores if self._by_class else ())):
             asked = score.question
             key = (asked.task, score.encoder, asked.metric, asked.label, clusters_of(asked.mode))
             if score.interval is not None:
@@ -125,7 +125,7 @@ class Block:
     @cached_property
     def differences(self) -> list[Difference]:
         """Paired differences of means over classes, with an interval; p is corrected over the whole block."""
-        return [one for one in self._comparison.differences if one.interval is not None]
+        return [one for one in self.comparison.differences if one.interval is not None]
 
     def called(self, task: str, encoder: str) -> list[Measurement]:
         """The rows that tell what a slice was taken for."""
@@ -136,7 +136,8 @@ class Block:
         ]
 
     @cached_property
-    def _comparison(self) -> Comparison:
+    def comparison(self) -> Comparison:
+        """Of the means over classes; p is corrected over the whole block."""
         return compare(self.means, self._against)
 
     @cached_property

@@ -72,22 +72,27 @@ def epoch_curves(
 ) -> Drawing:
     """Score over epochs, a panel per task (paper Fig. 2c): the band is the interval, dots are draws.
 
-    The axis doubles from tick to tick. ``best`` has the arm of each task that is marked.
+    The axis doubles from tick to tick. Epoch 0, which such an axis does not have, stands a doubling before
+    the first one, and the line to it is dotted. ``best`` has the arm of each task that is marked.
     """
     figure, grid = _panels(len(panels), CURVE_INCHES)
+    places = _places(epochs)
     for place, (axes, (task, row)) in enumerate(zip(grid, panels.items(), strict=False)):
         arms = sorted(row, key=lambda arm: epochs[arm])
-        at = [epochs[arm] for arm in arms]
+        at = [places[arm] for arm in arms]
+        start = sum(epochs[arm] == 0 for arm in arms)
         lows, values, highs = (
             [100 * getattr(row[arm].interval, end) for arm in arms] for end in ("low", "value", "high")
         )
         axes.fill_between(at, lows, highs, color=BLUE, alpha=0.16, linewidth=0)
-        axes.plot(at, values, color=BLUE, linewidth=1.6, marker="o", markersize=4.5)
+        axes.plot(at[start:], values[start:], color=BLUE, linewidth=1.6, marker="o", markersize=4.5)
+        axes.plot(at[: start + 1], values[: start + 1], color=BLUE, linewidth=1.6, linestyle=":")
+        axes.plot(at[:start], values[:start], "o", color=BLUE, markersize=4.5)
         for arm in arms:
-            _dots(axes, [epochs[arm]] * len(row[arm].draws), [100 * one for one in row[arm].draws])
+            _dots(axes, [places[arm]] * len(row[arm].draws), [100 * one for one in row[arm].draws])
         if task in best:
-            _mark(axes, epochs[best[task]], row[best[task]].interval)
-        _epoch_axis(axes, at)
+            _mark(axes, places[best[task]], epochs[best[task]], row[best[task]].interval)
+        _epoch_axis(axes, {places[arm]: epochs[arm] for arm in arms})
         _name_panel(axes, task)
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel("epochs")
@@ -173,12 +178,18 @@ def _dots(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
         axes.plot(x, y, "o", color=INK, markersize=2.2, alpha=0.55, markeredgewidth=0, linestyle="none")
 
 
-def _mark(axes: Axes, epoch: int, interval: Interval) -> None:
+def _places(epochs: Mapping[str, int]) -> dict[str, float]:
+    """Where each arm stands on a doubling axis; epoch 0 half as far as the first other one."""
+    first = min((epoch for epoch in epochs.values() if epoch), default=2)
+    return {arm: epoch or first / 2 for arm, epoch in epochs.items()}
+
+
+def _mark(axes: Axes, place: float, epoch: int, interval: Interval) -> None:
     value = 100 * interval.value
-    axes.plot([epoch], [value], "o", markersize=10, markerfacecolor="none", markeredgecolor=ORANGE)
+    axes.plot([place], [value], "o", markersize=10, markerfacecolor="none", markeredgecolor=ORANGE)
     axes.annotate(
-        f"{value:.1f} after {epoch}",
-        (epoch, 100 * interval.high),
+        f"{value:.1f} {f'after {epoch}' if epoch else 'untrained'}",
+        (place, 100 * interval.high),
         (0, 5),
         textcoords="offset points",
         ha="center",
@@ -187,13 +198,13 @@ def _mark(axes: Axes, epoch: int, interval: Interval) -> None:
     )
 
 
-def _epoch_axis(axes: Axes, epochs: Sequence[int]) -> None:
-    if epochs and min(epochs) > 0:
-        axes.set_xscale("log", base=2)
-        axes.set_xlim(min(epochs) / 1.35, max(epochs) * 1.35)
-    axes.xaxis.set_major_locator(FixedLocator(list(epochs)))
+def _epoch_axis(axes: Axes, ticks: Mapping[float, int]) -> None:
+    """``ticks``: place -> epoch."""
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(min(ticks) / 1.35, max(ticks) * 1.35)
+    axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(ticks.get(value, value))))
     axes.margins(y=0.14)
 
 

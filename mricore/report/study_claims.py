@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from mricore.config.overrides import setting_paths, value_at
 from mricore.config.schema import Recipe
 from mricore.evaluation.comparison import ALL_TASKS, Difference
-from mricore.report.study_numbers import Answer, against, beyond_noise
+from mricore.report.study_numbers import Answer, against, beyond_noise, judge_title
 from mricore.study_records import StudyResult
 
 AGREES, DISAGREES, OPEN = "agrees", "disagrees", "cannot tell"
@@ -79,17 +79,23 @@ CLAIMS = (
 class Finding:
     """A claim of the paper and this study's word on it, over all tasks and for each where there are several.
 
-    ``arms`` are the better and the worse one by the paper; for a curve, the reference and "".
+    ``arms`` are the better and the worse one by the paper; for a curve, the reference and "". ``judged``
+    tells by which protocol and mode.
     """
 
     says: str
+    judged: str
     arms: tuple[str, str]
     verdict: str
     by_task: Mapping[str, str]
 
 
 def findings(result: StudyResult, recipes: Mapping[str, Recipe], answers: Sequence[Answer]) -> list[Finding]:
-    """The paper's claims that a study bears on; ``recipes`` are of arms, ``answers`` of main metrics."""
+    """The paper's claims that a study bears on; ``recipes`` are of arms, ``answers`` of main metrics.
+
+    They are about trained encoders, so an untrained arm is in none of them but the curve over epochs, where
+    it may be the best.
+    """
     found: list[Finding] = []
     for answer in answers:
         if answer.question.kind == "curve":
@@ -97,12 +103,15 @@ def findings(result: StudyResult, recipes: Mapping[str, Recipe], answers: Sequen
             continue
         for arm in answer.question.arms:
             found += _pair(result, recipes, answer, arm)
-    return list({(one.says, one.arms): one for one in found}.values())
+    unique = list({(one.says, one.arms, one.judged): one for one in found}.values())
+    order = list(dict.fromkeys((one.says, one.arms) for one in unique))
+    return sorted(unique, key=lambda one: order.index((one.says, one.arms)))
 
 
 def _pair(result: StudyResult, recipes: Mapping[str, Recipe], answer: Answer, arm: str) -> list[Finding]:
     reference = answer.question.reference
-    if not {reference, arm} <= recipes.keys():
+    trained = all(result.arm(one).is_trained for one in (reference, arm))
+    if not trained or not {reference, arm} <= recipes.keys():
         return []
     alike = _length(result, recipes, reference) == _length(result, recipes, arm)
     found = []
@@ -111,7 +120,7 @@ def _pair(result: StudyResult, recipes: Mapping[str, Recipe], answer: Answer, ar
             if (alike or claim.settings is None) and _is_of(claim, recipes[better], recipes[worse]):
                 sign = 1 if worse == arm else -1
                 words = {task: _word(answer.difference(task, arm), -sign) for task in answer.groups}
-                found.append(_finding(claim.says, (better, worse), words))
+                found.append(_finding(claim.says, answer, (better, worse), words))
     return found
 
 
@@ -122,7 +131,7 @@ def _curve(result: StudyResult, answer: Answer) -> list[Finding]:
     if paper is None or max(epochs.values()) <= PAPER_EPOCHS:
         return []
     words = {task: _epoch_word(answer, task, paper, epochs) for task in answer.groups}
-    return [_finding(EPOCHS, (paper, ""), words)]
+    return [_finding(EPOCHS, answer, (paper, ""), words)]
 
 
 def _epoch_word(answer: Answer, task: str, paper: str, epochs: Mapping[str, int]) -> str:
@@ -145,9 +154,15 @@ def _word(difference: Difference | None, expected: int) -> str:
     return {expected: AGREES, -expected: DISAGREES}.get(beyond_noise(difference), OPEN)
 
 
-def _finding(says: str, arms: tuple[str, str], words: Mapping[str, str]) -> Finding:
+def _finding(says: str, answer: Answer, arms: tuple[str, str], words: Mapping[str, str]) -> Finding:
     last = list(words.values())[-1] if words else OPEN
-    return Finding(says, arms, last, {task: word for task, word in words.items() if task != ALL_TASKS})
+    return Finding(
+        says,
+        judge_title(answer.how),
+        arms,
+        last,
+        {task: word for task, word in words.items() if task != ALL_TASKS},
+    )
 
 
 def _is_of(claim: Claim, better: Recipe, worse: Recipe) -> bool:

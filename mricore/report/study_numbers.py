@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,27 +13,51 @@ from mricore.evaluation.comparison import ALL_TASKS, Difference
 from mricore.evaluation.measurements import Measurement
 from mricore.evaluation.metrics.measure import MEAN
 from mricore.evaluation.paired import tables
-from mricore.report.evaluation_numbers import Block, Number, blocks
-from mricore.study_records import ArmResult, Asked, StudyResult
+from mricore.report.evaluation_numbers import Block, Number, clusters_of
+from mricore.report.evaluation_results import Document
+from mricore.study_records import ArmResult, Asked, Evaluated, StudyResult
 
 SIGNIFICANT = 0.05
+TITLES = {"knn": "k-NN", "linear_probe": "linear probe", "patch_probe": "patch probe"}
+"""Protocols that are not written as their name with a hyphen."""
 EVERYTHING = "all"
 """The question of a study that asks none."""
+
+
+def judge_title(how: Evaluated) -> str:
+    """A protocol and its mode as they are written."""
+    return f"{TITLES.get(how.protocol, how.protocol.replace('_', '-'))}, {how.mode}"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One way in which arms were judged: its rows, where encoders are named by arm, and its summary.
+
+    ``summary`` is as ``evaluation.json`` of the evaluation has it.
+    """
+
+    how: Evaluated
+    rows: Sequence[Measurement] = ()
+    summary: Document = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
     """One metric of one question: the reference first, then the arms in the order of the question.
 
-    ``judged`` maps each arm that was judged to the name that its rows have in ``block``: arms that are the
-    same encoder share rows, so that a comparison of an encoder with itself is no test. ``block`` has the
-    rows of this metric alone, so its differences are corrected within the question.
+    ``question`` has those arms alone that were to be judged in this way. ``judged`` maps each arm that was
+    judged to the name that its rows have in ``block``: arms that are the same encoder share rows, so that a
+    comparison of an encoder with itself is no test. ``block`` has the rows of this metric alone, so its
+    differences are corrected within question and judgement. ``clusters`` are the numbers of clusters that a
+    score is the mean over; empty where nothing is clustered.
     """
 
     question: Asked
     metric: str
     block: Block
     judged: dict[str, str]
+    how: Evaluated
+    clusters: tuple[int, ...] = ()
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -123,16 +148,23 @@ def members(question: Asked) -> tuple[str, ...]:
     return tuple(dict.fromkeys((question.reference, *question.arms)))
 
 
-def answers(result: StudyResult, question: Asked, rows: Sequence[Measurement]) -> list[Answer]:
-    """An answer for each protocol, mode and metric, the main metric of each protocol first."""
-    judged = _judged(result, question, {row.encoder for row in rows})
-    order = tuple(dict.fromkeys(judged.values()))
-    found = []
-    for whole in blocks(_rows_of(result, order, rows), order, question.reference):
-        for metric in sorted(whole.metrics, key=lambda one: one != whole.main):
-            chosen = tuple(row for row in whole.rows if row.metric == metric)
-            found.append(Answer(question, metric, replace(whole, rows=chosen), judged))
-    return found
+def answers(result: StudyResult, question: Asked, judgements: Iterable[Judgement]) -> list[Answer]:
+    """An answer for each judgement and metric, the main metric of each judgement first."""
+    return [answer for judgement in judgements for answer in _answers(result, question, judgement)]
+
+
+def main_answers(found: Sequence[Answer]) -> list[Answer]:
+    """The answers in the main metric of their judgement."""
+    first: dict[str, Answer] = {}
+    for answer in found:
+        first.setdefault(answer.how.folder, answer)
+    return list(first.values())
+
+
+def judged_in(result: StudyResult, judgement: Judgement) -> set[str]:
+    """The arms that a judgement has rows of, under their own name or that of the same encoder."""
+    there = {row.encoder for row in judgement.rows}
+    return {arm.name for arm in result.arms if _source(result, arm.name, there)}
 
 
 def best_of(answer: Answer, task: str, arms: Sequence[ArmResult]) -> Best | None:
@@ -160,6 +192,53 @@ def against(answer: Answer, task: str, arm: str, others: Sequence[str]) -> list[
         chosen = [row for row in chosen if row.task == task]
     small = replace(answer.block, rows=tuple(chosen), order=(base, *names), baseline=base)
     return [(names[one.encoder], one) for one in small.differences if one.question.task == task]
+
+
+def _answers(result: StudyResult, question: Asked, judgement: Judgement) -> list[Answer]:
+    how, asked = judgement.how, _asked_of(question, judgement.how)
+    if question.arms and not asked.arms:
+        return []
+    judged = _judged(result, asked, {row.encoder for row in judgement.rows})
+    order = tuple(dict.fromkeys(judged.values()))
+    rows, clusters = _over_clusters(_rows_of(result, order, judgement.rows), how.mode)
+    if not rows:
+        return []
+    whole = Block(how.protocol, how.mode, tuple(rows), order, question.reference)
+    return [
+        Answer(asked, metric, replace(whole, rows=_of_metric(rows, metric)), judged, how, clusters)
+        for metric in sorted(whole.metrics, key=lambda one: one != whole.main)
+    ]
+
+
+def _asked_of(question: Asked, how: Evaluated) -> Asked:
+    """The question without arms that were not to be judged in this way."""
+    if not how.arms:
+        return question
+    return replace(question, arms=tuple(arm for arm in question.arms if arm in how.arms))
+
+
+def _of_metric(rows: Iterable[Measurement], metric: str) -> tuple[Measurement, ...]:
+    return tuple(row for row in rows if row.metric == metric)
+
+
+def _over_clusters(rows: Sequence[Measurement], mode: str) -> tuple[list[Measurement], tuple[int, ...]]:
+    """Rows in which numbers of clusters count as cases, so that scores are means over them; and the numbers.
+
+    A study has one number for an arm and a task: to take the best number of clusters would be a choice. Those
+    that some encoder of a task lacks, as its patches are too few, are left out for all. ``mode`` is the
+    judgement's, which rows of clusters get.
+    """
+    counts: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+    for row in rows:
+        if k := clusters_of(row.mode):
+            counts[row.task][row.encoder].add(k)
+    shared = {task: set.intersection(*found.values()) for task, found in counts.items()}
+    merged = [
+        replace(row, mode=mode, case=f"{row.case} k={k}") if k else row
+        for row in rows
+        if not (k := clusters_of(row.mode)) or k in shared[row.task]
+    ]
+    return merged, tuple(sorted(set().union(*shared.values())))
 
 
 def _judged(result: StudyResult, question: Asked, there: set[str]) -> dict[str, str]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mricore.config.schema import Recipe
 from mricore.evaluation.comparison import ALL_TASKS, Difference
 from mricore.report.evaluation_numbers import metric_title
 from mricore.report.evaluation_tables import p_text, percent
-from mricore.report.study_numbers import Answer, Best, best_of, beyond_noise
-from mricore.report.study_trainings import STATES
-from mricore.study_records import ArmResult, StudyResult
+from mricore.report.study_numbers import Answer, Best, best_of, beyond_noise, judge_title
+from mricore.report.study_trainings import state_of
+from mricore.study_records import ArmResult, Evaluated, StudyResult
 
 BETTER, WORSE, CLOSE = "better", "worse", "too close to say"
-FEW_ARMS = 4
-"""So many are told one by one where it is to be short; more are sorted by verdict."""
 NO_INTERVAL = "too few patients or draws in common"
 TIMES = "\N{MULTIPLICATION SIGN}"
 REFERENCE, SAME, UNKNOWN = "reference", "same encoder as the reference", "cannot be told"
@@ -71,30 +69,9 @@ def verdict(difference: Difference | None) -> str:
     return {1: BETTER, -1: WORSE}.get(beyond_noise(difference), CLOSE)
 
 
-def in_short(answer: Answer, result: StudyResult) -> str:
-    """What an answer comes to over all its tasks, in a sentence; empty where nothing is compared."""
-    if not answer.groups or not answer.question.arms:
-        return ""
-    task = answer.groups[-1]
-    if answer.question.kind == "curve":
-        best = best_of(answer, task, on_curve(answer, result))
-        return _best(best, result) if best else "no scores."
-    lines = [_line(answer, task, result.arm(arm)) for arm in answer.question.arms]
-    told = _by_verdict(lines) if len(lines) > FEW_ARMS else [_one_by_one(line) for line in lines]
-    return f"against {answer.question.reference}, {'; '.join(told)}."
-
-
-def _one_by_one(line: ArmLine) -> str:
-    return f"{line.arm}: {line.verdict}{f' ({line.difference})' if line.difference else ''}"
-
-
-def _by_verdict(lines: Sequence[ArmLine]) -> list[str]:
-    found: dict[str, list[str]] = {}
-    for line in lines:
-        found.setdefault(line.verdict, []).append(line.arm)
-    ranks = [BETTER, CLOSE, WORSE]
-    ordered = sorted(found, key=lambda word: ranks.index(word) if word in ranks else len(ranks))
-    return [f"{word}: {', '.join(found[word])}" for word in ordered]
+def after(epoch: int) -> str:
+    """When in a training, in words."""
+    return f"after {epoch:,} {'epoch' if epoch == 1 else 'epochs'}" if epoch else "before training"
 
 
 def best_sentences(answer: Answer, result: StudyResult) -> list[str]:
@@ -109,15 +86,23 @@ def on_curve(answer: Answer, result: StudyResult) -> list[ArmResult]:
     return sorted((result.arm(arm) for arm in answer.judged), key=lambda arm: arm.epoch)
 
 
-def failed_arms(result: StudyResult, judged: set[str]) -> list[tuple[str, str, str]]:
-    """Name, state and reason of each arm that failed, is ill, was not trained or was not judged."""
+def failed_arms(result: StudyResult, judged: Mapping[str, set[str]]) -> list[tuple[str, str, str]]:
+    """Name, state and reason of each arm that failed, is ill, was not trained or was not judged.
+
+    ``judged`` are the arms that each evaluation holds, by its folder.
+    """
     found = []
     for arm in result.arms:
         if arm.state != "finished":
-            found.append((arm.name, STATES[arm.state], arm.problem or _no_reason(arm)))
-        elif result.evaluation and arm.name not in judged:
-            found.append((arm.name, "not judged", "it is trained, but the evaluation holds nothing of it"))
+            found.append((arm.name, state_of(arm), arm.problem or _no_reason(arm)))
+        elif missing := [one for one in result.evaluations if _lacks(one, arm, judged)]:
+            where = "; ".join(judge_title(one) for one in missing)
+            found.append((arm.name, "not judged", f"its encoder is there, but nothing of it in: {where}"))
     return found
+
+
+def _lacks(how: Evaluated, arm: ArmResult, judged: Mapping[str, set[str]]) -> bool:
+    return (not how.arms or arm.name in how.arms) and arm.name not in judged.get(how.folder, ())
 
 
 def lineages(result: StudyResult, recipes: Mapping[str, Recipe]) -> list[Lineage]:
@@ -126,7 +111,7 @@ def lineages(result: StudyResult, recipes: Mapping[str, Recipe]) -> list[Lineage
         Lineage(
             arm=arm.name,
             settings=", ".join(arm.settings) or "as the recipe",
-            run=arm.run,
+            run=arm.run if arm.is_trained else "not trained",
             mlflow_run=arm.mlflow_run_id,
             # the folders above are the user's, and may be called anything
             checkpoint="/".join(arm.checkpoint.rstrip("/").split("/")[-2:]),
@@ -166,7 +151,7 @@ def _p(p: float | None) -> str:
 def _without(answer: Answer, task: str, arm: ArmResult) -> str:
     """Why an arm has no score on a task."""
     if arm.name not in answer.judged:
-        return "not judged" if arm.state == "finished" else STATES[arm.state]
+        return "not judged" if arm.state == "finished" else state_of(arm)
     there = {row.task for row in answer.block.rows if row.encoder == answer.judged[arm.name]}
     if task == ALL_TASKS and len(there) < len(answer.block.tasks):
         return "not judged on all tasks"
@@ -174,19 +159,18 @@ def _without(answer: Answer, task: str, arm: ArmResult) -> str:
 
 
 def _no_reason(arm: ArmResult) -> str:
-    return "the same command trains it" if arm.state == "waiting" else "no reason was recorded"
+    if arm.state != "waiting":
+        return "no reason was recorded"
+    return "the same command trains it" if arm.is_trained else "the same command makes it"
 
 
 def _best(best: Best, result: StudyResult) -> str:
-    epoch = result.arm(best.arm).epoch
-    told = [
-        f"highest after {epoch:,} {'epoch' if epoch == 1 else 'epochs'} ({percent(best.number.interval)})"
-    ]
+    told = [f"highest {after(result.arm(best.arm).epoch)} ({percent(best.number.interval)})"]
     for arm, difference in best.neighbours:
         if difference.interval is not None and difference.corrected is not None:
             beyond = "beyond noise" if beyond_noise(difference) else "within noise"
             told.append(
-                f"after {result.arm(arm).epoch:,} it is {percent(difference.interval, True)}, "
+                f"{after(result.arm(arm).epoch)} it is {percent(difference.interval, True)}, "
                 f"p {p_text(difference.corrected)}, {beyond}"
             )
     return "; ".join(told) + "."
@@ -198,5 +182,13 @@ def _start(task: str) -> str:
 
 def score_title(answer: Answer) -> str:
     """What the numbers of an answer are."""
-    where = f"{answer.block.protocol.replace('_', '-')}, {answer.block.mode}".rstrip(", ")
-    return f"{metric_title(answer.metric)}, {where}"
+    return f"{measure_title(answer)}, {judge_title(answer.how)}"
+
+
+def measure_title(answer: Answer) -> str:
+    """The metric, and over which numbers of clusters it is the mean."""
+    metric, counts = metric_title(answer.metric), answer.clusters
+    if not counts:
+        return metric
+    span = f"k={counts[0]} to {counts[-1]}" if len(counts) > 1 else f"k={counts[0]}"
+    return f"{metric}, {'mean over ' if len(counts) > 1 else ''}{span}"

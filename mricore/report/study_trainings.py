@@ -20,6 +20,7 @@ GAUGES = {key: panel.title for panel in KNOWN for key, _ in panel.lines if key.s
 SAID = {sign.name: sign.says for sign in (*SIGNS, NOT_FINITE)}
 OBJECTIVES = {"dinov2": "DINOv2", "mae": "MAE"}
 STATES = {"waiting": "not trained yet", "finished": "finished", "ill": "ill", "failed": "failed"}
+"""Of trained arms."""
 Histories = Mapping[str, Sequence[Row]]
 """By name of the run: the metrics of each step."""
 MANY = 3
@@ -50,11 +51,17 @@ class CostLine:
 
 
 def by_run(result: StudyResult) -> dict[str, list[ArmResult]]:
-    """The arms that are read from each training, by epoch, in the order of the study."""
+    """The arms that are read from each training, by epoch, in the order of the study; no untrained ones."""
     found: dict[str, list[ArmResult]] = defaultdict(list)
     for arm in result.arms:
-        found[arm.run or arm.name].append(arm)
+        if arm.is_trained:
+            found[arm.run or arm.name].append(arm)
     return {run: sorted(arms, key=lambda arm: arm.epoch) for run, arms in found.items()}
+
+
+def state_of(arm: ArmResult) -> str:
+    """The state of an arm in words; one that is not trained may still wait for its encoder."""
+    return "no encoder yet" if arm.state == "waiting" and not arm.is_trained else STATES[arm.state]
 
 
 def label_of(arms: Sequence[ArmResult]) -> str:

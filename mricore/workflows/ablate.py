@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mricore.config.few_shot import PRESETS
 from mricore.config.recipes import recipe_named
 from mricore.config.schema import Recipe
 from mricore.config.study import ArmSpec, Study, arm_of, load_study, study_of
@@ -21,16 +20,24 @@ from mricore.training.place import Home, home
 from mricore.training.telemetry import require_tracking
 from mricore.workflows.dataset import curated_dataset, ready_dataset
 from mricore.workflows.labelled_data import FOLDER, PHANTOMS
-from mricore.workflows.study_evaluation import Judging, task_names_of
 from mricore.workflows.study_folder import declared, noted, study_place, waiting
 from mricore.workflows.study_forecast import StudyForecast, foretell, trainings_text
-from mricore.workflows.study_run import StudyRun, run_all
-from mricore.workflows.study_trainings import Training, ready, recipes_of, trainings_of
+from mricore.workflows.study_judging import (
+    DRAWS,
+    MODE,
+    Judge,
+    Judging,
+    is_of_judging,
+    judges_of,
+    task_names_of,
+)
+from mricore.workflows.study_launch import StudyRun
+from mricore.workflows.study_run import run_all
+from mricore.workflows.study_trainings import Training, apart, ready, recipes_of, trainings_of
 
 DEFAULT, OWN_ARMS, OWN_RECIPE = "learning_rate", "arms", "tiny"
 EXIT_OUR_FAULT = 1
 _COMMA = re.compile(r",(?![^\[]*\])")  # not inside a list
-_OF_EVALUATION = ("few_shot.", "run.")
 
 
 @dataclass(frozen=True)
@@ -45,8 +52,8 @@ class AblationRequest:
     out: str | None
     key_file: Path
     tasks: tuple[str, ...] = ()
-    mode: str = "cpu"
-    draws: int = 3
+    mode: str | None = None
+    draws: int | None = None
     decoder: str | None = None
     max_concurrent: int = 1
     dry_run: bool = False
@@ -54,12 +61,18 @@ class AblationRequest:
 
 @dataclass(frozen=True)
 class Declared:
-    """A study with the recipes of its arms, and the settings that came by ``--set``."""
+    """A study with the recipes and judges of its arms.
+
+    ``assignments`` are those of the recipe that came by ``--set``; ``told`` is what the command line said of
+    the judging, as its words.
+    """
 
     study: Study
     recipe: str
     assignments: tuple[str, ...]
     recipes: dict[str, Recipe]
+    judges: tuple[Judge, ...]
+    told: tuple[str, ...]
 
 
 def ablate(request: AblationRequest) -> StudyResult:
@@ -76,11 +89,12 @@ def ablate(request: AblationRequest) -> StudyResult:
     where = home(request.out)
     where.outputs.require_writable()
     require_tracking(where)
-    judging = _judging(request, where)
-    tasks = task_names_of(judging) if judging.tasks else ()
+    judging = _judging(asked, request, where)
+    tasks = task_names_of(judging, where.outputs) if judging.tasks else ()
     if request.data is not None:
         place(request.data).require()
     recipes = ready(asked.recipes, where.outputs)
+    trained, untrained = apart(asked.study, recipes)
     with ray_session():
         policy = next(iter(recipes.values())).curation
         dataset, manifest = curated_dataset(request.data, where.outputs, policy, request.key_file)
@@ -94,8 +108,10 @@ def ablate(request: AblationRequest) -> StudyResult:
             judging=judging,
             tasks=tasks,
             max_concurrent=request.max_concurrent,
+            untrained=untrained,
+            told=asked.told,
         )
-        result, failures = run_all(run, trainings_of(recipes))
+        result, failures = run_all(run, trainings_of(trained))
     _end(failures)
     return result
 
@@ -115,11 +131,6 @@ def parse_arms(texts: Sequence[str]) -> tuple[ArmSpec, ...]:
     return tuple(arms)
 
 
-def modes() -> tuple[str, ...]:
-    """How arms can be judged on labelled tasks, the quickest first."""
-    return tuple(sorted(PRESETS))
-
-
 def _declared(request: AblationRequest) -> Declared:
     """Arms of the command line alone are a study of their own, unless one is named."""
     if request.study is None and request.arms:
@@ -129,25 +140,47 @@ def _declared(request: AblationRequest) -> Declared:
         study = load_study(request.study or DEFAULT).with_arms(request.arms)
     recipe = request.recipe or study.recipe
     recipe_named(recipe)
-    settings = tuple(one for one in request.assignments if not one.startswith(_OF_EVALUATION))
-    return Declared(study, recipe, settings, recipes_of(study, recipe, settings))
+    judging = [one for one in request.assignments if is_of_judging(one)]
+    settings = tuple(one for one in request.assignments if one not in judging)
+    return Declared(
+        study,
+        recipe,
+        settings,
+        recipes_of(study, recipe, settings),
+        judges_of(study, request.mode, request.draws, judging),
+        _told(study, request, judging),
+    )
 
 
-def _judging(request: AblationRequest, where: Home) -> Judging:
+def _told(study: Study, request: AblationRequest, judging: Sequence[str]) -> tuple[str, ...]:
+    """Where the study does not say how it is judged, with what the command line may leave out."""
+    usual = (None, None) if study.judges else (MODE, DRAWS)
+    mode, draws = request.mode or usual[0], request.draws or usual[1]
+    words = [*(["--mode", mode] if mode else []), *(["--draws", str(draws)] if draws else [])]
+    words += ["--decoder", "FILE"] if request.decoder else []
+    return (*words, *(word for one in judging for word in ("--set", one)))
+
+
+def _judging(asked: Declared, request: AblationRequest, where: Home) -> Judging:
     """Phantoms come with a labelled task of phantoms; the user's own data only with those that are named."""
     tasks = request.tasks
     if not tasks and request.data is None:
         here = "" if where.outputs.is_remote else f"={where.outputs.joined(FOLDER)}"
         tasks = (f"{PHANTOMS}{here}",)
-    settings = tuple(one for one in request.assignments if one.startswith(_OF_EVALUATION))
-    return Judging(tasks, request.mode, request.draws, request.decoder, settings)
+    if not tasks and asked.study.judges:
+        raise UserError(
+            f"study {asked.study.name} says how its arms are judged, but there is no labelled task",
+            "add --task NAME=ROOT",
+        )
+    return Judging(tasks, asked.judges, asked.study.part, request.decoder)
 
 
 def _dry_run(asked: Declared, request: AblationRequest) -> StudyResult:
     """Print what would be trained, and what that takes; ``study.json`` keeps it beside what is known."""
-    trainings = trainings_of(asked.recipes)
+    trained, untrained = apart(asked.study, asked.recipes)
+    trainings = trainings_of(trained)
     print(f"study {asked.study.name}: {len(asked.study.arms)} arms, {len(trainings)} trainings")
-    print(trainings_text(trainings, None), flush=True)
+    print(trainings_text(trainings, list(untrained), None), flush=True)
     outputs = home(request.out).outputs
     policy = trainings[0].recipe.curation
     found = ready_dataset(request.data, outputs, policy, request.key_file)
@@ -157,27 +190,24 @@ def _dry_run(asked: Declared, request: AblationRequest) -> StudyResult:
             "curate them first (python jobs/curate.py SOURCE DESTINATION) and give --data DESTINATION",
         )
     forecast = foretell(trainings, found[0].uri, request.max_concurrent)
-    print(trainings_text(trainings, forecast))
+    print(trainings_text(trainings, list(untrained), forecast))
     where = study_place(outputs, asked.study.name)
     return noted(where, _foreseen(asked, trainings, forecast))
 
 
 def _foreseen(asked: Declared, trainings: Sequence[Training], forecast: StudyForecast) -> StudyResult:
-    read = {one.arm: (training, one.epoch) for training in trainings for one in training.readings}
-    arms = [
-        waiting(
-            asked.study,
-            arm.name,
-            asked.recipe,
-            run="",
-            mlflow_run_id="",
-            epoch=read[arm.name][1],
-            epochs=read[arm.name][0].epochs,
-            seconds_predicted=forecast.arms[arm.name],
-        )
-        for arm in asked.study.arms
-    ]
-    return declared(asked.study, asked.recipe, asked.assignments, arms)
+    known = {
+        one.arm: {
+            "epoch": one.epoch,
+            "epochs": training.epochs,
+            "seconds_predicted": forecast.arms[one.arm],
+        }
+        for training in trainings
+        for one in training.readings
+    }
+    free = {"seconds_predicted": 0.0}
+    arms = [waiting(spec, asked.recipe, **known.get(spec.name, free)) for spec in asked.study.arms]
+    return declared(asked.study, asked.recipe, asked.assignments, asked.told, arms)
 
 
 def _end(failures: Sequence[tuple[str, bool]]) -> None:

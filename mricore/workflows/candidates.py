@@ -81,6 +81,8 @@ def _arm(text: str, where: Home) -> Candidate:
             f"give one of studies/{parts[0]}/{{{', '.join(names)}}}",
         )
     arm = result.arm(parts[1])
+    if not arm.is_trained:
+        raise UserError(f"arm {arm.name} is not trained: there is nothing to publish", "choose a trained arm")
     if not arm.encoder or arm.steps is None:
         raise UserError(
             f"arm {arm.name} has no encoder ({arm.problem or arm.state})",

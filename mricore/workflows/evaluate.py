@@ -100,6 +100,10 @@ class Protocol:
     name: str
     settings: Callable[[EvaluationRequest], Mapping[str, Frozen]]
     units: Callable[[Plan], tuple[list[Unit], Inputs]]
+    modes: tuple[str, ...]
+    """The default first."""
+    draws: int | None
+    """By default; None where nothing is drawn."""
 
 
 def task_input(labelled: LabelledTask) -> str:

@@ -31,6 +31,8 @@ class EvaluationRequest:
     dataset: str | None = None
     nnunet: bool = False
     decoder: str | None = None
+    features: str | None = None
+    """Folder of features that several evaluations share; by default one in ``out``."""
 
 
 def evaluation_parser(

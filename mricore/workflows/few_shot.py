@@ -126,4 +126,4 @@ def _competitor(plan: Plan, labelled: LabelledTask, drawn: Draw, version: str, n
     )
 
 
-FEW_SHOT = Protocol(PROTOCOL, settings, units)
+FEW_SHOT = Protocol(PROTOCOL, settings, units, modes=("strict", "paper", "cpu"), draws=10)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, get_args
 
 from mricore.config.probes import Features, Grid, Vector
-from mricore.data.storage import Place
+from mricore.data.storage import Place, place
 from mricore.errors import UserError
 from mricore.evaluation.contender import Contender
 from mricore.evaluation.features import Parts, frozen_features
@@ -58,6 +58,7 @@ def feature_settings(plan: Plan, contender: Contender) -> dict[str, Any]:
 
 def _computed(plan: Plan, labelled: LabelledTask, contender: Contender) -> Parts:
     print(f"features: {contender.name} on {labelled.task.name}", flush=True)
-    cache = Place(plan.out.joined(FOLDER))
+    shared = plan.request.features
+    cache = Place(plan.out.joined(FOLDER)) if shared is None else place(shared)
     chosen = fitting(plan.section(SECTION, Features), contender)
     return frozen_features(contender, labelled, chosen, cache)

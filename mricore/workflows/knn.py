@@ -95,4 +95,4 @@ def _unit(
     )
 
 
-KNN = Protocol(PROTOCOL, settings, units)
+KNN = Protocol(PROTOCOL, settings, units, modes=("strict",), draws=None)

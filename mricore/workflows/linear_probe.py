@@ -149,4 +149,4 @@ def _unit(plan: Plan, tasks: list[LabelledTask], category: str, contender: Conte
     )
 
 
-LINEAR_PROBE = Protocol(PROTOCOL, settings, units)
+LINEAR_PROBE = Protocol(PROTOCOL, settings, units, modes=("strict", "paper"), draws=10)

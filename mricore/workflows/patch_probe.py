@@ -86,4 +86,4 @@ def _unit(plan: Plan, labelled: LabelledTask, drawn: Draw, contender: Contender)
     )
 
 
-PATCH_PROBE = Protocol(PROTOCOL, settings, units)
+PATCH_PROBE = Protocol(PROTOCOL, settings, units, modes=("linear", "knn"), draws=10)

@@ -17,13 +17,14 @@ from mricore.config.promotion import Promotion
 from mricore.config.schema import Tracking
 from mricore.errors import UserError
 from mricore.evaluation.measurements import Measurement, to_csv
+from mricore.evaluation.units import SUMMARY
 from mricore.registry import champion as registry
 from mricore.registry.champion import Champion
 from mricore.registry.gate import Verdict, judge
 from mricore.registry.lineage import lineage, logged_evaluations
 from mricore.registry.load import version_of
 from mricore.registry.publish import Version, tracking_at
-from mricore.study_records import EVALUATION
+from mricore.study_records import EVALUATIONS
 from mricore.training.place import Home, home
 from mricore.workflows.candidates import STUDIES, candidate_of
 from mricore.workflows.publication import Candidate, registered
@@ -196,12 +197,13 @@ def _how_to_judge(request: PublishRequest, version: Version, against: Champion, 
 
 
 def _folders(request: PublishRequest, where: Home, run: str) -> list[str]:
-    """The evaluations that were given, and of an arm the one of its study."""
+    """The evaluations that were given, and of an arm those of its study."""
     folders = list(request.evaluations)
     if run.startswith(STUDIES):
-        own = f"{'/'.join(run.split('/')[:2])}/{EVALUATION}"
-        if where.outputs.exists(f"{own}/evaluation.json"):
-            folders.append(where.outputs.joined(own))
+        own = f"{'/'.join(run.split('/')[:2])}/{EVALUATIONS}"
+        found = (name.removeprefix(f"{own}/").split("/") for name in where.outputs.names(own))
+        judges = [parts[0] for parts in found if parts[1:] == [SUMMARY]]
+        folders += [where.outputs.joined(f"{own}/{judge}") for judge in judges]
     return list(dict.fromkeys(folders))
 
 

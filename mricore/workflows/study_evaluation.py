@@ -1,193 +1,154 @@
-"""The arms of a study judged by few-shot segmentation, on patients of the development part and no others.
-
-Paper section 4.2.2: what is chosen by an ablation must not be judged on the patients of published scores.
-"""
+"""The arms of a study judged, one protocol after the other, and their scores in MLflow."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from pathlib import Path
 
-from mricore.config.overrides import overridden
-from mricore.config.running import Running
-from mricore.data.storage import place
+from mricore.data.storage import Place
 from mricore.errors import UserError
-from mricore.evaluation.comparison import Comparison
-from mricore.evaluation.comparison_text import as_text
 from mricore.evaluation.measurements import Measurement, from_csv
 from mricore.evaluation.statistics import Interval
-from mricore.evaluation.tasks.drawing import draw
-from mricore.evaluation.tasks.splits import Part
 from mricore.evaluation.units import MEASUREMENTS, SUMMARY
 from mricore.registry.judged import Score
-from mricore.report.study_numbers import questions_of
-from mricore.study_records import EVALUATION, Asked, Evaluated, StudyResult
-from mricore.workflows.evaluate import RUN, evaluate, read_tasks
+from mricore.registry.studied import log_scores
+from mricore.report.study_numbers import Judgement
+from mricore.study_records import EVALUATIONS, StudyResult
+from mricore.training import launch
+from mricore.workflows.evaluate import Protocol, evaluate
 from mricore.workflows.evaluation_arguments import EvaluationRequest
 from mricore.workflows.evaluation_scores import compared
-from mricore.workflows.few_shot import FEW_SHOT
+from mricore.workflows.frozen import FOLDER as FEATURES
+from mricore.workflows.judgement import judge_run
 from mricore.workflows.study_folder import StudyFolder
-
-PART: Part = "development"
-"""Fixed: no setting leads to the test patients."""
-MAIN = "dice_3d"
+from mricore.workflows.study_judging import Judge, Judging
+from mricore.workflows.study_launch import Failures, Opened, StudyRun
 
 
-@dataclass(frozen=True)
-class Judging:
-    """How arms are judged: labelled tasks as ``NAME=ROOT``, and what ``eval/few_shot.py`` takes besides."""
-
-    tasks: tuple[str, ...]
-    mode: str = "cpu"
-    draws: int = 5
-    decoder: str | None = None
-    assignments: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A question, and what its arms' rows of a metric say; a sentence where they cannot be compared."""
-
-    asked: Asked
-    metric: str
-    comparison: Comparison | str
+def judge_all(
+    run: StudyRun, opened: Sequence[Opened], folder: StudyFolder
+) -> tuple[list[Judgement], Failures]:
+    """What all judges say of the arms; scores go to the runs in MLflow."""
+    if not any(arm.encoder for arm in folder.result.arms):
+        print("no arm has an encoder: nothing is judged")
+        return [], []
+    judgements, failures = judge_arms(folder, run.judging, run.tasks, run.dataset.uri)
+    scores = scores_of(judgements, folder.result)
+    for one in opened:
+        for name in one.arms:
+            if scores.get(name):
+                log_scores(one.tracked, scores[name], folder.result.arm(name).steps or 0)
+    return judgements, failures
 
 
-def task_names_of(judging: Judging) -> tuple[str, ...]:
-    """Look at all that arms will be judged by, before any training; the names of the tasks.
+def judge_by_neighbours(run: StudyRun, opened: Sequence[Opened], folder: StudyFolder) -> None:
+    """k-NN on slices of the curated dataset, where there is no labelled task; of trained arms alone.
 
-    Raises:
-        UserError: a task cannot be read or drawn from, there is no decoder, or a setting is refused.
+    What is told of each has the encoder before the first step beside it.
     """
-    request = _request(judging, (), None, None, None)
-    overridden({**FEW_SHOT.settings(request), RUN: Running()}, request.assignments)
-    if judging.decoder is not None:
-        place(judging.decoder).require()
-    tasks = read_tasks(request)
-    for labelled in tasks:
-        for number in range(judging.draws):
-            draw(labelled, number, request.seed)
-    return tuple(one.task.name for one in tasks)
+    for one in opened:
+        for name in one.arms:
+            arm = folder.result.arm(name)
+            if arm.encoder:
+                with launch.open_checkpoint(run.runs, one.at(arm.checkpoint)).as_directory() as files:
+                    judged = judge_run(Path(files), one.training.recipe, run.dataset, run.manifest)
+                print("\n".join([f"{name}:", *(f"  {score}" for score in judged.scores)]), flush=True)
 
 
 def judge_arms(
     folder: StudyFolder, judging: Judging, tasks: tuple[str, ...], pretraining: str
-) -> tuple[list[Measurement], UserError | SystemExit | None]:
-    """Judge every arm that has an encoder; the rows, and what ``evaluate`` ended with if units failed.
+) -> tuple[list[Judgement], Failures]:
+    """Judge the arms that have an encoder; what each judge found, and which of them failed.
 
-    Arms that are the same encoder are judged once, under the name of the first.
-
-    Raises:
-        UserError: the tasks, settings or places cannot be used.
+    Arms that are the same encoder are judged once, under the name of the first. A judge that fails does not
+    keep the next from judging.
     """
-    chosen = judged_arms(folder.result)
-    out = folder.place.joined(EVALUATION)
-    baseline = chosen.get(folder.result.arm(folder.result.baseline).encoder)
-    with folder.encoders(list(chosen)) as places:
-        encoders = tuple(f"{arm}=mricore:{places[encoder]}" for encoder, arm in chosen.items())
-        request = _request(judging, encoders, out, pretraining, baseline)
-        failure = _evaluated(request)
-    folder.write(evaluation=Evaluated(judging.mode, judging.draws, tasks, PART, judging.assignments))
-    return from_csv(folder.place.read_bytes(f"{EVALUATION}/{MEASUREMENTS}")), failure
+    judgements: list[Judgement] = []
+    failures: Failures = []
+    for number, judge in enumerate(judging.judges, 1):
+        print(f"judging {number} of {len(judging.judges)}: {judge}", flush=True)
+        found, failure = _judged(folder, judging, judge, tasks, pretraining)
+        judgements += found
+        if failure is not None:
+            failures.append((f"judging by {judge}", isinstance(failure, SystemExit)))
+    return judgements, failures
 
 
-def judged_arms(result: StudyResult) -> dict[str, str]:
-    """Encoder folders, each with the first arm that it is of."""
-    chosen: dict[str, str] = {}
+def judged_arms(result: StudyResult, only: Sequence[str] = ()) -> dict[str, str]:
+    """Encoder folders, each with the first arm that it is of; of ``only`` some arms if there are any."""
+    first: dict[str, str] = {}
     for arm in result.arms:
         if arm.encoder:
-            chosen.setdefault(arm.encoder, arm.name)
-    return chosen
+            first.setdefault(arm.encoder, arm.name)
+    wanted = {arm.encoder for arm in result.arms if not only or arm.name in only}
+    return {encoder: arm for encoder, arm in first.items() if encoder in wanted}
 
 
-def answers(result: StudyResult, rows: Sequence[Measurement]) -> list[Answer]:
-    """Each question's arms against its reference, metric by metric: p is corrected within the two."""
-    names = judged_arms(result)
-    return [
-        Answer(asked, metric, _answered(result, asked, names, [row for row in rows if row.metric == metric]))
-        for asked in questions_of(result)
-        for metric in sorted({row.metric for row in rows})
-    ]
-
-
-def answers_text(found: Sequence[Answer]) -> str:
-    """A block of lines for each question, by 3D Dice where it was measured, as the paper has it."""
-    metrics = {one.metric for one in found}
-    shown = [one for one in found if MAIN not in metrics or one.metric == MAIN]
-    blocks = []
-    for one in shown:
-        told = one.comparison
-        blocks.append(f"{one.asked.title}\n{told if isinstance(told, str) else as_text(told)}")
-    return "\n\n".join(blocks)
-
-
-def scores_of(rows: Sequence[Measurement], result: StudyResult) -> dict[str, dict[str, Interval]]:
+def scores_of(judgements: Sequence[Judgement], result: StudyResult) -> dict[str, dict[str, Interval]]:
     """Scores with their intervals by arm, under names for MLflow; arms that are one encoder have the same."""
-    names = judged_arms(result)
-    comparison = compared(rows, next(iter(names.values()), None))
-    found: dict[str, dict[str, Interval]] = {arm.name: {} for arm in result.arms if arm.encoder}
+    arms = {
+        first: [arm.name for arm in result.arms if arm.encoder == encoder]
+        for encoder, first in judged_arms(result).items()
+    }
+    found: dict[str, dict[str, Interval]] = {name: {} for some in arms.values() for name in some}
+    for one in judgements:
+        rows = [row for row in one.rows if row.encoder in arms]
+        for encoder, scores in _scores(rows, one.how.protocol).items():
+            for name in arms[encoder]:
+                found[name] |= scores
+    return found
+
+
+def _scores(rows: Sequence[Measurement], protocol: str) -> dict[str, dict[str, Interval]]:
+    """By encoder, of one judge; none where encoders cannot be compared."""
+    encoders = list(dict.fromkeys(row.encoder for row in rows))
+    comparison = compared(rows, next(iter(encoders), None))
+    found: dict[str, dict[str, Interval]] = {encoder: {} for encoder in encoders}
     if isinstance(comparison, str):
         return found
     for one in comparison.scores:
         if one.interval is not None:
             task = re.sub(r"[^\w.-]+", "_", one.question.task)
-            name = f"study/{task}/{Score(one.question.mode, one.question.metric, one.interval).name}"
-            for arm in result.arms:
-                if arm.encoder and names[arm.encoder] == one.encoder:
-                    found[arm.name][name] = one.interval
+            score = Score(one.question.mode, one.question.metric, one.interval)
+            found[one.encoder][f"study/{protocol}/{task}/{score.name}"] = one.interval
     return found
 
 
-def _answered(
-    result: StudyResult, asked: Asked, names: Mapping[str, str], rows: Sequence[Measurement]
-) -> Comparison | str:
-    """Rows of arms that share an encoder with another arm of the question count once, under its first."""
-    reference = result.arm(asked.reference)
-    if not reference.encoder:
-        return f"{reference.name} has no encoder to compare with ({reference.problem or reference.state})"
-    here: dict[str, str] = {}
-    for name in (asked.reference, *asked.arms):
-        if encoder := result.arm(name).encoder:
-            here.setdefault(names[encoder], name)
-    if len(here) < 2:
-        return f"no other encoder than that of {reference.name}"
-    chosen = [replace(row, encoder=here[row.encoder]) for row in rows if row.encoder in here]
-    return compared(chosen, reference.name)
+def _judged(
+    folder: StudyFolder, judging: Judging, judge: Judge, tasks: tuple[str, ...], pretraining: str
+) -> tuple[list[Judgement], UserError | SystemExit | None]:
+    """What a judge found, if anything, and how it failed; ``study.json`` keeps that it judged."""
+    chosen = judged_arms(folder.result, judge.arms)
+    if not chosen:
+        print("none of its arms has an encoder")
+        return [], None
+    told = judge.evaluated(tasks)
+    baseline = chosen.get(folder.result.arm(folder.result.baseline).encoder)
+    with folder.encoders(list(chosen)) as places:
+        encoders = tuple(f"{arm}=mricore:{places[encoder]}" for encoder, arm in chosen.items())
+        out = Place(folder.place.joined(told.folder))
+        shared = folder.place.joined(f"{EVALUATIONS}/{FEATURES}")
+        request = judging.request(judge, encoders, out.uri, pretraining, baseline, shared)
+        measured, failure = _evaluated(request, judge.protocol, out)
+    if not measured:
+        return [], failure
+    folder.write(evaluations=(*folder.result.evaluations, told))
+    rows, summary = from_csv(out.read_bytes(MEASUREMENTS)), json.loads(out.read_bytes(SUMMARY))
+    return [Judgement(told, rows, summary)], failure
 
 
-def _request(
-    judging: Judging,
-    encoders: tuple[str, ...],
-    out: str | None,
-    pretraining: str | None,
-    baseline: str | None,
-) -> EvaluationRequest:
-    return EvaluationRequest(
-        tasks=judging.tasks,
-        data=None,
-        encoders=encoders,
-        mode=judging.mode,
-        draws=judging.draws,
-        part=PART,
-        assignments=judging.assignments,
-        out=out,
-        pretraining=pretraining,
-        baseline=baseline,
-        decoder=judging.decoder,
-    )
-
-
-def _evaluated(request: EvaluationRequest) -> UserError | SystemExit | None:
-    """What was raised because units failed, when all others were measured and written."""
-    summary = place(str(request.out))
-    before = summary.read_bytes(SUMMARY) if summary.exists(SUMMARY) else b""
+def _evaluated(
+    request: EvaluationRequest, protocol: Protocol, out: Place
+) -> tuple[bool, UserError | SystemExit | None]:
+    """Whether anything was measured and written, and what was raised, e.g. because units failed."""
+    before = out.read_bytes(SUMMARY) if out.exists(SUMMARY) else b""
     try:
-        evaluate(request, FEW_SHOT, tells=False)  # the study tells its questions
+        evaluate(request, protocol, tells=False)  # the study tells its questions
     except SystemExit as end:
-        return end
+        return True, end
     except UserError as error:
-        if not summary.exists(SUMMARY) or summary.read_bytes(SUMMARY) == before:
-            raise  # nothing was measured
-        return error
-    return None
+        print(f"{error.problem}: {error.remedy}", flush=True)
+        return out.exists(SUMMARY) and out.read_bytes(SUMMARY) != before, error
+    return True, None

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from mricore.config.schema import Recipe
-from mricore.config.study import Study
+from mricore.config.study import ArmSpec, Study
 from mricore.data.storage import Place
 from mricore.errors import UserError
 from mricore.evaluation.contenders import digest_of
 from mricore.model.embedder import SETTINGS, Embedder
 from mricore.study_records import ENCODERS, STUDY, ArmResult, Asked, StudyResult
-from mricore.training.checkpoint import read_shipped
 from mricore.training.initial_files import copied
+from mricore.training.state import Trained
 from mricore.workflows.study_trainings import recipe_name
 
 DIGITS = 16
@@ -39,15 +39,14 @@ class StudyFolder:
         """Change some arms, and keep them."""
         self.write(arms=tuple(change(arm) if arm.name in names else arm for arm in self.result.arms))
 
-    def add_encoder(self, checkpoint: Path, recipe: Recipe) -> tuple[str, int]:
-        """Keep the network that a checkpoint ships; the name of its folder, and the steps it was trained for.
+    def add_encoder(self, network: Trained, recipe: Recipe) -> str:
+        """Keep the encoder of a network; the name of its folder.
 
         Settings are written last: a folder that has them is whole.
 
         Raises:
-            UserError: the checkpoint is damaged, or the folder may not be written.
+            UserError: the folder may not be written.
         """
-        info, network = read_shipped(checkpoint)
         size, mode = recipe.augment.global_size, recipe.data.normalization
         embedder = Embedder.from_network(network, recipe.model, size, mode)
         name = digest_of(embedder, {})[:DIGITS]
@@ -56,7 +55,7 @@ class StudyFolder:
                 embedder.save(Path(folder))
                 for file in sorted(Path(folder).iterdir(), key=lambda one: one.name == SETTINGS):
                     self.place.write_bytes(f"{ENCODERS}/{name}/{file.name}", file.read_bytes())
-        return name, info.step
+        return name
 
     @contextmanager
     def encoders(self, names: Sequence[str]) -> Iterator[dict[str, Path]]:
@@ -86,8 +85,14 @@ def earlier(where: Place) -> StudyResult | None:
         return None
 
 
-def declared(study: Study, recipe: str, settings: Sequence[str], arms: Sequence[ArmResult]) -> StudyResult:
-    """A study of which nothing is known yet but its arms."""
+def declared(
+    study: Study,
+    recipe: str,
+    settings: Sequence[str],
+    judging: Sequence[str],
+    arms: Sequence[ArmResult],
+) -> StudyResult:
+    """A study of which nothing is known yet but its arms; ``judging`` as in ``StudyResult``."""
     return StudyResult(
         name=study.name,
         title=study.title,
@@ -98,13 +103,16 @@ def declared(study: Study, recipe: str, settings: Sequence[str], arms: Sequence[
         questions=tuple(
             Asked(one.name, one.title, one.reference, one.arms, one.kind) for one in study.questions
         ),
+        part=study.part,
+        judging=tuple(judging),
     )
 
 
-def waiting(study: Study, name: str, recipe: str, **known: Any) -> ArmResult:
-    """An arm that is not trained yet."""
-    spec = next(arm for arm in study.arms if arm.name == name)
-    return ArmResult(name=name, recipe=recipe_name(spec, recipe), settings=spec.settings, **known)
+def waiting(spec: ArmSpec, recipe: str, **known: Any) -> ArmResult:
+    """An arm that is not trained yet; without what is ``known`` of its training, one that never is."""
+    nothing = {"run": "", "mlflow_run_id": "", "epoch": 0, "epochs": 0}
+    arm = {"name": spec.name, "recipe": recipe_name(spec, recipe), "settings": spec.settings}
+    return ArmResult(**{**nothing, **arm, **known})
 
 
 def noted(where: Place, foreseen: StudyResult) -> StudyResult:

@@ -69,13 +69,20 @@ def makespan(seconds: Sequence[float], at_once: int) -> float:
     return max(free)
 
 
-def trainings_text(trainings: Sequence[Training], found: StudyForecast | None) -> str:
-    """The trainings, which arms are read from each, and what they take where that is known."""
+def trainings_text(
+    trainings: Sequence[Training], untrained: Sequence[str], found: StudyForecast | None
+) -> str:
+    """The trainings, which arms are read from each, and what they take where that is known.
+
+    Arms that are not trained are a line of their own, which takes no time.
+    """
     rows = [["training", "epochs", "arms (after so many epochs)", *(["predicted"] if found else [])]]
     for number, training in enumerate(trainings):
         arms = ", ".join(f"{one.arm} ({one.epoch})" for one in training.readings)
         took = [span(found.trainings[number])] if found else []
         rows.append([f"{number + 1}", f"{training.epochs}", arms, *took])
+    if untrained:
+        rows.append(["none", "0", ", ".join(untrained), *(["0 s"] if found else [])])
     lines = table(rows)
     if found:
         unit = "GPU" if trainings[0].recipe.train.gpu else "CPU"

@@ -106,6 +106,12 @@ def ready(recipes: Mapping[str, Recipe], outputs: Place) -> dict[str, Recipe]:
     return found
 
 
+def apart(study: Study, recipes: Mapping[str, Recipe]) -> tuple[dict[str, Recipe], dict[str, Recipe]]:
+    """The recipes of the arms that are trained, and of those that are not."""
+    trained = {arm.name: recipes[arm.name] for arm in study.arms if not arm.untrained}
+    return trained, {name: recipe for name, recipe in recipes.items() if name not in trained}
+
+
 def trainings_of(recipes: Mapping[str, Recipe]) -> list[Training]:
     """As few trainings as give all arms, in the order of the arms."""
     groups: dict[str, list[tuple[str, Recipe]]] = {}

@@ -99,4 +99,4 @@ def _unit(
     )
 
 
-ZERO_SHOT = Protocol(PROTOCOL, settings, units)
+ZERO_SHOT = Protocol(PROTOCOL, settings, units, modes=("paper", "strict"), draws=1)

@@ -110,6 +110,82 @@ def test_arms_alone_are_a_study_against_the_first():
             arm_of(name, settings)
 
 
+JUDGED = """
+part = "test"
+name = "mine"
+title = "Is it better than before?"
+recipe = "tiny"
+baseline = "before"
+[[arm]]
+name = "before"
+untrained = true
+[[arm]]
+name = "after"
+[[judge]]
+protocol = "patch_probe"
+mode = "linear"
+draws = 10
+settings = ["features.image_size=224"]
+[[judge]]
+protocol = "knn"
+arms = ["after", "before"]
+"""
+
+
+def judged(tmp_path, *changes):
+    text = JUDGED
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after, 1)
+    path = tmp_path / "judged.toml"
+    path.write_text(text)
+    return load_study(str(path))
+
+
+def test_a_file_says_by_whom_and_how_its_arms_are_judged(tmp_path):
+    study = judged(tmp_path)
+    assert study.part == "test"
+    assert [arm.untrained for arm in study.arms] == [True, False]
+    probe, neighbours = study.judges
+    assert (probe.protocol, probe.mode, probe.draws) == ("patch_probe", "linear", 10)
+    assert probe.settings == ("features.image_size=224",)
+    assert (neighbours.mode, neighbours.draws, neighbours.arms) == (None, None, ("after", "before"))
+
+
+def test_development_patients_judge_unless_the_file_says_otherwise(tmp_path):
+    assert judged(tmp_path, ('part = "test"', "")).part == "development"
+    assert {load_study(name).part for name in study_names()} == {"development"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ('part = "test"', 'part = "pool"', "'pool' is unknown"),
+        ('protocol = "knn"', 'protocol = "nearest"', "'nearest' is unknown"),
+        ('protocol = "knn"', 'protocol = "knn"\nk = 3', "judge 2: key 'k' is unknown"),
+        ('arms = ["after", "before"]', 'arms = ["between"]', "no arm 'between'"),
+        ('arms = ["after", "before"]', 'arms = ["after", "after"]', "'after' is there twice"),
+        ("draws = 10", "draws = 0", "judges 1 draws"),
+        ('name = "after"', 'name = "after"\nuntrained = true', "no arm is trained"),
+        ("untrained = true", 'untrained = "yes"', "without quotation marks"),
+    ],
+)
+def test_judges_and_arms_that_cannot_be_are_told_in_one_line(tmp_path, before, after, told):
+    with pytest.raises(UserError) as caught:
+        judged(tmp_path, (before, after))
+    assert told in f"{caught.value.problem} {caught.value.remedy}"
+    assert "\n" not in caught.value.problem
+
+
+def test_who_is_judged_on_test_patients_declares_arms_and_judges_beforehand(tmp_path):
+    with pytest.raises(UserError, match="fixed beforehand"):
+        judged(tmp_path).with_arms([arm_of("more", ["seed=1"])])
+    path = tmp_path / "undeclared.toml"
+    path.write_text(JUDGED.partition("[[judge]]")[0])
+    with pytest.raises(UserError, match=r"write \[\[judge\]\]"):
+        load_study(str(path))
+
+
 RESULT = StudyResult(
     name="mine",
     title="Mine",
@@ -122,13 +198,22 @@ RESULT = StudyResult(
         ),
     ),
     questions=(Asked("rate", "Which?", "low", ("high",), "bars"),),
-    evaluation=Evaluated("cpu", 3, ("shapes",)),
+    part="test",
+    judging=("--draws", "3"),
+    evaluations=(
+        Evaluated("few_shot", "cpu", 3, ("shapes",)),
+        Evaluated("knn", "strict", 1, ("shapes",), ("knn.k=3",), ("low",)),
+    ),
 )
 
 
 def test_what_is_known_of_a_study_is_read_as_it_was_written():
     assert StudyResult.from_json(RESULT.to_json()) == RESULT
     assert RESULT.arm("low").problem == "collapsed"
+    assert [one.folder for one in RESULT.evaluations] == [
+        "evaluations/few_shot-cpu",
+        "evaluations/knn-strict",
+    ]
     with pytest.raises(KeyError):
         RESULT.arm("high")
 
@@ -142,6 +227,8 @@ def test_what_is_known_of_a_study_is_read_as_it_was_written():
         lambda document: document.update(more=1),
         lambda document: document["arms"][0].update(more=1),
         lambda document: document.update(questions=5),
+        lambda document: document.pop("evaluations"),
+        lambda document: document["evaluations"][1].update(more=1),
     ],
 )
 def test_a_damaged_record_of_a_study_is_refused(change):

@@ -15,7 +15,6 @@ from mricore.report.charts import MINUS
 from mricore.report.study import StudyInputs, StudyPage
 from mricore.report.study_claims import AGREES, DISAGREES, OPEN, findings
 from mricore.report.study_numbers import answers, beyond_noise
-from mricore.report.study_tables import in_short
 from mricore.report.study_texts import commands
 from mricore.study_records import ArmResult, Asked, Evaluated
 
@@ -52,6 +51,21 @@ def small(result=None, **changes):
     return little, study_rows.rows(little, patients=6, draws=3)
 
 
+def page_of(result, rows, summary=None):
+    """The page of a study that was judged in one way."""
+    return StudyPage(StudyInputs(result, study_rows.judged(result, rows, summary))).html()
+
+
+def rows_of(inputs):
+    """All rows of a study that was judged in one way."""
+    return inputs.judgements[0].rows
+
+
+def answered(result, asked, rows):
+    """The answers of a study that was judged in one way."""
+    return answers(result, asked, study_rows.judged(result, rows))
+
+
 def of_arm(result, name, **changes):
     return replace(
         result, arms=tuple(replace(arm, **changes) if arm.name == name else arm for arm in result.arms)
@@ -80,7 +94,7 @@ def percent(interval, sign=""):
 def compared(inputs, asked):
     """What ``compare`` says of a question's arms in the main metric."""
     wanted = {asked.reference, *asked.arms}
-    rows = [row for row in inputs.rows if row.encoder in wanted and row.metric == "dice_3d"]
+    rows = [row for row in rows_of(inputs) if row.encoder in wanted and row.metric == "dice_3d"]
     return compare(rows, asked.reference)
 
 
@@ -137,23 +151,16 @@ def test_what_it_comes_to_stands_first(page, inputs):
         for one in compared(inputs, inputs.result.questions[1]).differences
         if one.question.task == ALL_TASKS
     )
-    told = f"Learning rate : against {REFERENCE}, lr 4e-3: worse ({percent(rate.interval, '+')})."
+    told = f"Learning rate, against {REFERENCE} lr 4e-3 worse {percent(rate.interval, '+')}"
     assert told in words
     assert words.index(told) < words.index("As the paper's figure 2b")
-    assert "Length of training : highest after 4 epochs" in words
-
-
-def test_many_arms_are_sorted_by_verdict_where_it_is_to_be_short(inputs):
-    others = tuple(arm.name for arm in inputs.result.arms if arm.name != REFERENCE)
-    whole = replace(inputs.result, questions=(Asked("whole", "Whole", REFERENCE, others, "bars"),))
-    told = in_short(answers(whole, whole.questions[0], inputs.rows)[0], whole)
-    assert told.startswith(f"against {REFERENCE}, better: with replacement")
-    assert "worse: random weights, lr 4e-3, MAE, 2 epochs, 8 epochs." in told
+    assert "Length of training, against 4 epochs" in words
+    assert "highest after 4 epochs" in words[: words.index("As the paper's figure 2b")]
 
 
 def test_holm_corrects_for_a_question_and_not_for_the_page(inputs):
     asked = inputs.result.questions[0]
-    alone = answers(inputs.result, asked, inputs.rows)[0]
+    alone = answered(inputs.result, asked, rows_of(inputs))[0]
     for one in compared(inputs, asked).differences:
         assert alone.difference(one.question.task, one.encoder).corrected == one.corrected
 
@@ -174,13 +181,13 @@ def test_the_table_has_a_line_per_question_metric_task_and_arm(study_page, input
 def test_the_best_length_is_told_against_its_neighbours_alone(page, inputs):
     rows = [
         row
-        for row in inputs.rows
+        for row in rows_of(inputs)
         if "epochs" in row.encoder and (row.task, row.metric) == ("bone", "dice_3d")
     ]
     found = {one.encoder: one for one in compare(rows, "4 epochs").differences}
     words = parsed(page).words
     told = " ".join(
-        f"after {epoch} it is {percent(one.interval, '+')}, p < 0.001, beyond noise{end}"
+        f"after {epoch} epochs it is {percent(one.interval, '+')}, p < 0.001, beyond noise{end}"
         for epoch, one, end in ((2, found["2 epochs"], ";"), (8, found["8 epochs"], "."))
     )
     assert told in words
@@ -189,7 +196,7 @@ def test_the_best_length_is_told_against_its_neighbours_alone(page, inputs):
 
 
 def test_the_papers_directions_are_met_missed_or_left_open(inputs):
-    main = [answers(inputs.result, one, inputs.rows)[0] for one in inputs.result.questions]
+    main = [answered(inputs.result, one, rows_of(inputs))[0] for one in inputs.result.questions]
     found = {one.says: one for one in findings(inputs.result, inputs.recipes, main)}
     verdicts = {says.split()[0] + says.split()[-1]: one.verdict for says, one in found.items()}
     assert verdicts == {
@@ -206,7 +213,7 @@ def test_the_papers_directions_are_met_missed_or_left_open(inputs):
 
 def test_a_direction_of_the_paper_is_turned_where_the_reference_is_its_loser(inputs):
     turned = Asked("rate", "Learning rate", "lr 4e-3", (REFERENCE,), "bars")
-    main = answers(inputs.result, turned, inputs.rows)[:1]
+    main = answered(inputs.result, turned, rows_of(inputs))[:1]
     (found,) = findings(inputs.result, inputs.recipes, main)
     assert (found.arms, found.verdict) == ((REFERENCE, "lr 4e-3"), AGREES)
 
@@ -214,14 +221,14 @@ def test_a_direction_of_the_paper_is_turned_where_the_reference_is_its_loser(inp
 def test_arms_that_differ_in_more_than_a_claim_are_not_held_against_the_paper(inputs):
     recipe = inputs.recipes["lr 4e-3"]
     other = recipe.model_copy(update={"seed": 1})
-    main = answers(inputs.result, inputs.result.questions[1], inputs.rows)[:1]
+    main = answered(inputs.result, inputs.result.questions[1], rows_of(inputs))[:1]
     assert findings(inputs.result, {**inputs.recipes, "lr 4e-3": other}, main) == []
 
 
 def test_arms_of_other_lengths_are_not_held_against_a_claim_about_another_setting(inputs):
     recipe = inputs.recipes["lr 4e-3"]
     longer = recipe.model_copy(update={"train": recipe.train.model_copy(update={"schedule_epochs": 8})})
-    main = answers(inputs.result, inputs.result.questions[1], inputs.rows)[:1]
+    main = answered(inputs.result, inputs.result.questions[1], rows_of(inputs))[:1]
     assert findings(inputs.result, {**inputs.recipes, "lr 4e-3": longer}, main) == []
     read_later = of_arm(inputs.result, "lr 4e-3", epoch=2)
     assert findings(read_later, inputs.recipes, main) == []
@@ -240,7 +247,7 @@ def test_four_epochs_must_be_highest_and_the_longest_training_worse(two, four, e
     )
     scores = {"2 epochs": two, "4 epochs": four, "8 epochs": eight}
     rows = study_rows.rows(result, seed=2, scores=scores)
-    (found,) = findings(result, study_rows.recipes(result), answers(result, result.questions[0], rows)[:1])
+    (found,) = findings(result, study_rows.recipes(result), answered(result, result.questions[0], rows)[:1])
     assert found.verdict == verdict
 
 
@@ -248,22 +255,14 @@ def test_failed_ill_waiting_and_unjudged_arms_are_told_with_their_reasons(inputs
     result = of_arm(inputs.result, "lr 4e-3", state="failed", problem="worker 0 failed", encoder="")
     result = of_arm(result, "MAE", state="ill", problem="flat: the image tokens all point one way")
     result = of_arm(result, "random weights", state="waiting", encoder="")
-    rows = [row for row in inputs.rows if row.encoder not in ("lr 4e-3", "random weights", "volume-wise")]
-    words = parsed(
-        StudyPage(
-            replace(
-                inputs,
-                result=result,
-                rows=rows,
-                summary={"protocol": "few_shot", "failed": ["failed: a unit"]},
-            )
-        ).html()
-    ).words
+    rows = [row for row in rows_of(inputs) if row.encoder not in ("lr 4e-3", "random weights", "volume-wise")]
+    judged = study_rows.judged(result, rows, {"protocol": "few_shot", "failed": ["failed: a unit"]})
+    words = parsed(StudyPage(replace(inputs, result=result, judgements=judged)).html()).words
     for told in (
         "lr 4e-3 failed worker 0 failed",
         "MAE ill flat: the image tokens all point one way",
         "random weights not trained yet the same command trains it",
-        "volume-wise not judged it is trained",
+        "volume-wise not judged its encoder is there, but nothing of it in: few-shot, strict",
         "failed: a unit",
         "7 of 10",
     ):
@@ -273,15 +272,15 @@ def test_failed_ill_waiting_and_unjudged_arms_are_told_with_their_reasons(inputs
 def test_without_its_reference_a_question_has_scores_and_no_differences():
     result, rows = small()
     rows = [row for row in rows if row.encoder != REFERENCE]
-    cells = tables_of(StudyPage(StudyInputs(result, rows)).html(), "question-1")
+    cells = tables_of(page_of(result, rows), "question-1")
     assert cells["bone", "lr 4e-3"][0]
     assert cells["bone", "lr 4e-3"][1:5] == ["", "cannot be told", "", ""]
     assert cells["bone", REFERENCE][:3] == ["", "", "not judged"]
 
 
 def test_a_study_that_was_never_judged_is_still_a_page():
-    result, _ = small(evaluation=None)
-    words = parsed(StudyPage(study_rows.inputs(result, rows=[])).html()).words
+    result, _ = small(evaluations=(), judging=())
+    words = parsed(StudyPage(study_rows.inputs(result)).html()).words
     assert "the study has no labelled task" in words
     assert "--task" not in words
     assert "Total loss, DINOv2" in words
@@ -290,7 +289,7 @@ def test_a_study_that_was_never_judged_is_still_a_page():
 def test_of_one_patient_there_are_no_numbers():
     result, rows = small()
     alone = [row for row in rows if row.patient == "p0"]
-    page = StudyPage(StudyInputs(result, alone)).html()
+    page = page_of(result, alone)
     cells = tables_of(page, "question-1")
     assert {cell[0] for cell in cells.values()} == {""}
     assert cells["bone", REFERENCE][2] == "too few patients or draws in common"
@@ -300,9 +299,7 @@ def test_of_one_patient_there_are_no_numbers():
 def test_of_a_single_task_there_is_no_mean_over_tasks():
     result, rows = small()
     single = [row for row in rows if row.task == "bone"]
-    page = StudyPage(
-        StudyInputs(replace(result, evaluation=Evaluated("strict", 3, ("bone",))), single)
-    ).html()
+    page = page_of(replace(result, evaluations=(Evaluated("few_shot", "strict", 3, ("bone",)),)), single)
     assert set(tables_of(page, "question-1")) == {("", REFERENCE), ("", "lr 4e-3")}
     assert ALL_TASKS not in page
 
@@ -310,17 +307,17 @@ def test_of_a_single_task_there_is_no_mean_over_tasks():
 def test_draws_that_only_some_arms_have_count_for_none():
     result, rows = small()
     kept = [row for row in rows if row.encoder == REFERENCE or row.draw < 2]
-    cells = tables_of(StudyPage(StudyInputs(result, kept)).html(), "question-1")
+    cells = tables_of(page_of(result, kept), "question-1")
     assert cells["bone", REFERENCE][5].endswith(" 2")
     nothing = [row for row in rows if (row.encoder == REFERENCE) == (row.draw < 1)]
-    cells = tables_of(StudyPage(StudyInputs(result, nothing)).html(), "question-1")
+    cells = tables_of(page_of(result, nothing), "question-1")
     assert cells["bone", "lr 4e-3"][0] == ""
 
 
 def test_a_metric_that_is_never_defined_gives_no_number_and_no_fault():
     result, rows = small()
     rows = [replace(row, value=float("nan")) if row.task == "bone" else row for row in rows]
-    cells = tables_of(StudyPage(StudyInputs(result, rows)).html(), "question-1")
+    cells = tables_of(page_of(result, rows), "question-1")
     assert cells["bone", REFERENCE][0] == ""
     assert cells["breast", REFERENCE][0]
 
@@ -328,22 +325,22 @@ def test_a_metric_that_is_never_defined_gives_no_number_and_no_fault():
 def test_arms_that_are_one_encoder_share_rows_and_are_not_tested_against_each_other(inputs):
     same = inputs.result.arm("4 epochs").encoder
     result = of_arm(inputs.result, "2 epochs", encoder=same)
-    rows = [row for row in inputs.rows if row.encoder != "2 epochs"]
+    rows = [row for row in rows_of(inputs) if row.encoder != "2 epochs"]
     asked = inputs.result.questions[3]
-    answer = answers(result, asked, rows)[0]
+    answer = answered(result, asked, rows)[0]
     assert answer.same("2 epochs")
     assert answer.number("bone", "2 epochs") == answer.number("bone", "4 epochs")
     assert answer.difference("bone", "2 epochs") is None
     without = replace(asked, arms=("8 epochs",))
-    expected = answers(inputs.result, without, rows)[0].difference("bone", "8 epochs")
+    expected = answered(inputs.result, without, rows)[0].difference("bone", "8 epochs")
     assert answer.difference("bone", "8 epochs") == expected
 
 
 def test_an_arm_judged_under_the_name_of_its_twin_has_its_numbers(inputs):
     result = of_arm(inputs.result, "4 epochs", encoder=inputs.result.arm(REFERENCE).encoder)
-    rows = [row for row in inputs.rows if row.encoder != "4 epochs"]
-    curve = answers(result, result.questions[3], rows)[0]
-    bars = answers(result, result.questions[0], rows)[0]
+    rows = [row for row in rows_of(inputs) if row.encoder != "4 epochs"]
+    curve = answered(result, result.questions[3], rows)[0]
+    bars = answered(result, result.questions[0], rows)[0]
     assert curve.number("bone", "4 epochs").interval == bars.number("bone", REFERENCE).interval
     assert curve.difference("bone", "8 epochs").against == "4 epochs"
 
@@ -384,12 +381,15 @@ def test_hostile_and_long_names_stay_text():
     result = study_rows.study(
         **{"name": BAD, "title": BAD, "recipe": BAD, "baseline": BAD, "settings": (BAD,), "arms": arms},
         **{"questions": questions, "manifest_digest": BAD, "code_revision": BAD, "mlflow_run_id": BAD},
-        evaluation=Evaluated(BAD, 3, (BAD, "t" * 90)),
+        evaluations=(Evaluated(BAD, BAD, 3, (BAD, "t" * 90)),),
+        judging=("--mode", BAD),
     )
     scores = {name: 0.5 + 0.1 * at for at, name in enumerate(names)}
     rows = study_rows.rows(result, patients=4, draws=2, tasks=(BAD, "t" * 90), scores=scores)
     history = {BAD: [{"step": 1, "loss/total": float("nan"), "gauge/rank": 2.0}]}
-    found = parsed(StudyPage(StudyInputs(result, rows, histories=history, summary=EVIL)).html())
+    judged = study_rows.judged(result, rows, EVIL)
+    page = StudyPage(StudyInputs(result, judged, histories=history))
+    found = parsed(page.html())
     assert "alert('x')" in found.words
 
 
@@ -399,7 +399,7 @@ def test_settings_and_leaks_of_the_evaluation_are_told(inputs):
         **{"protocol": "few_shot", "mode": "strict", "settings": {"few_shot": {"lr": 1e-4}}},
         **{"leaks": {"bone": "bone: of 40 slices none is in the pretraining data"}},
     }
-    words = parsed(StudyPage(StudyInputs(result, rows, summary=summary)).html()).words
+    words = parsed(page_of(result, rows, summary)).words
     assert "bone of 40 slices none is in the pretraining data" in words
     assert "settings.few_shot.lr 0.0001" in words
     assert "It was not looked for" not in words
@@ -407,7 +407,7 @@ def test_settings_and_leaks_of_the_evaluation_are_told(inputs):
 
 def test_a_study_that_asks_nothing_compares_all_arms_with_its_baseline():
     result, rows = small()
-    cells = tables_of(StudyPage(StudyInputs(replace(result, questions=()), rows)).html(), "question-1")
+    cells = tables_of(page_of(replace(result, questions=()), rows), "question-1")
     assert cells["bone", REFERENCE][2] == "reference"
     assert cells["bone", "lr 4e-3"][2] == "worse"
 
@@ -415,7 +415,7 @@ def test_a_study_that_asks_nothing_compares_all_arms_with_its_baseline():
 def test_a_study_of_one_arm_has_its_score_and_compares_nothing():
     result, rows = small(name="arms")
     one = replace(result, arms=result.arms[:1], questions=())
-    page = StudyPage(StudyInputs(one, [row for row in rows if row.encoder == REFERENCE])).html()
+    page = page_of(one, [row for row in rows if row.encoder == REFERENCE])
     assert tables_of(page, "question-1")["bone", REFERENCE][2] == "reference"
     assert "In short" not in page
     assert "--study" not in commands(one)[0][1]
@@ -423,7 +423,7 @@ def test_a_study_of_one_arm_has_its_score_and_compares_nothing():
 
 def test_phantoms_are_called_so():
     result, rows = small(generated_phantoms=True)
-    words = parsed(StudyPage(StudyInputs(result, rows)).html()).words
+    words = parsed(page_of(result, rows)).words
     assert "Generated phantoms, not patients." in words
     assert "nothing here speaks of patients" in words
     assert "--data" not in commands(result)[0][1]
@@ -431,7 +431,16 @@ def test_phantoms_are_called_so():
 
 def test_commands_repeat_the_study_with_what_was_set():
     result, _ = small()
-    (_, again), (_, test) = commands(result)
+    (_, again), (_, reports), (_, test) = commands(result)
+    assert reports.split() == [
+        "python",
+        "eval/report.py",
+        "\\",
+        "STUDY/evaluations/few_shot-strict",
+        "\\",
+        "--baseline",
+        REFERENCE,
+    ]
     for part in (
         "--study paper",
         "--recipe vitb16_mri",
@@ -458,6 +467,8 @@ def test_costs_are_of_whole_trainings(page):
 
 def test_the_same_study_gives_the_same_bytes():
     result, rows = small()
-    first, second = (StudyPage(study_rows.inputs(result, rows=rows)) for _ in range(2))
+    first, second = (
+        StudyPage(study_rows.inputs(result, judgements=study_rows.judged(result, rows))) for _ in range(2)
+    )
     assert first.html() == second.html()
     assert first.csv() == second.csv()

@@ -6,6 +6,7 @@ from mricore.config.overrides import apply_overrides
 from mricore.config.recipes import recipe_named
 from mricore.evaluation.measurements import Measurement
 from mricore.report.study import StudyInputs
+from mricore.report.study_numbers import Judgement
 from mricore.study_records import ArmResult, Asked, Evaluated, StudyResult
 
 REFERENCE = "MRI-CORE"
@@ -72,7 +73,8 @@ def study(**changes):
         "slices": 12000,
         "code_revision": "0.1.0+abc",
         "mlflow_run_id": "ef" * 16,
-        "evaluation": Evaluated("strict", 5, TASKS, settings=("few_shot.epochs=50",)),
+        "evaluations": (Evaluated("few_shot", "strict", 5, TASKS, ("few_shot.epochs=50",)),),
+        "judging": ("--mode", "strict", "--draws", "5", "--set", "few_shot.epochs=50"),
     }
     return StudyResult(**{**values, **changes})
 
@@ -96,6 +98,11 @@ def rows(result, patients=14, draws=5, seed=0, tasks=TASKS, scores=None):
     return found
 
 
+def judged(result, found, summary=None):
+    """Rows as the judgement of a study that was judged in one way."""
+    return [Judgement(how, found, summary or {}) for how in result.evaluations]
+
+
 def recipes(result):
     """The recipe of each arm, as a study makes it."""
     return {
@@ -107,7 +114,7 @@ def recipes(result):
 def histories(result, steps=60):
     """Losses and gauges of each run; one arm shows signs of illness."""
     found = {}
-    for arm in result.arms:
+    for arm in (one for one in result.arms if one.is_trained):
         mae = arm.name == "MAE"
         made = []
         for step in range(1, steps + 1):
@@ -124,7 +131,7 @@ def inputs(result=None, **changes):
     """What the page of a study is made of."""
     result = result or study()
     values = {
-        "rows": rows(result) if result.evaluation else [],
+        "judgements": judged(result, rows(result)) if result.evaluations else [],
         "recipes": recipes(result),
         "histories": histories(result),
         "counts": {"slices": 12000, "volumes": 400, "exams": 90, "patients": 90},

@@ -273,13 +273,16 @@ def study_of(world, record, encoder="whole_ab"):
     arms = (
         ArmResult("half", **shared, epoch=1, epochs=2, state="finished", steps=20, encoder=encoder),
         ArmResult("lost", **shared, epoch=2, epochs=2, state="failed", problem="out of memory"),
+        ArmResult("before", "tiny", (), "", "", 0, 0, "finished", steps=0, encoder=encoder),
     )
     result = StudyResult("lengths", "Lengths", "tiny", "half", (), arms, (), mlflow_run_id="none")
     folder.write_bytes("study.json", result.to_json().encode())
     parent = start_run(where, "mricore", "study lengths", {}, {})
     world.client.set_tag(record.mlflow_run_id, "mlflow.parentRunId", parent.run_id)
     digest = digest_of(embedder, {})
-    evaluation(world.folder / "outputs/studies/lengths/evaluation", {"half": (digest, 0.7)})
+    judged = world.folder / "outputs/studies/lengths/evaluations"
+    evaluation(judged / "few_shot-cpu", {"half": (digest, 0.7)})
+    evaluation(judged / "patch_probe-linear", {"half": (digest, 0.4)}, task="kidney")
     return parent
 
 
@@ -293,10 +296,12 @@ def test_an_arm_of_a_study_is_published_with_what_the_study_found(world, publish
     assert "20 steps of DINOv2" in card
     assert "`read after epoch 1 of 2`" in card
     assert "few_shot (strict), dice_3d, abdomen: 0.7" in card
+    assert "few_shot (strict), dice_3d, kidney: 0.4" in card
     told = publish("--lineage", f"models:/{publish.model}/1")
     assert f"study:       study lengths, run {parent.run_id}" in told
     assert "arm lost has no encoder (out of memory)" in publish("studies/lengths/lost", code=2)
-    assert "studies/lengths/{half, lost}" in publish("studies/lengths/none", code=2)
+    assert "before is not trained: there is nothing to publish" in publish("studies/lengths/before", code=2)
+    assert "studies/lengths/{half, lost, before}" in publish("studies/lengths/none", code=2)
 
 
 def test_a_champion_that_changed_during_the_comparison_is_compared_first(world, publish, monkeypatch):

@@ -1,8 +1,9 @@
 """What a study prints for each question, of arms that share an encoder."""
 
 from mricore.evaluation.measurements import Measurement
-from mricore.study_records import ArmResult, Asked, StudyResult
-from mricore.workflows.study_evaluation import answers, answers_text
+from mricore.report.study import StudyInputs, StudyPage
+from mricore.report.study_numbers import Judgement
+from mricore.study_records import ArmResult, Asked, Evaluated, StudyResult
 
 
 def arm(name, encoder):
@@ -16,7 +17,8 @@ def test_each_question_is_told_by_the_names_of_its_own_arms():
         Asked("self", "Same", "big", ("long",), "bars"),
     )
     arms = (arm("big", "x"), arm("short", "y"), arm("long", "x"))
-    result = StudyResult("s", "Title", "tiny", "big", (), arms, asked)
+    how = Evaluated("few_shot", "cpu", 3, ("liver",))
+    result = StudyResult("s", "Title", "tiny", "big", (), arms, asked, evaluations=(how,))
     rows = [
         Measurement(
             "few_shot",
@@ -34,7 +36,8 @@ def test_each_question_is_told_by_the_names_of_its_own_arms():
         for draw in range(3)
         for case in range(4)
     ]
-    length, same = answers_text(answers(result, rows)).split("\n\nSame\n")
+    told = StudyPage(StudyInputs(result, [Judgement(how, rows)])).text()
+    length, same = told.split("\n\nSame: 3D DSC, few-shot, cpu\n")
     assert "long - short +0.100" in length
     assert "big" not in length
     assert same == "no other encoder than that of big"

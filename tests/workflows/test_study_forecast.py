@@ -1,5 +1,6 @@
 """What a study is said to take before it is begun."""
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -14,6 +15,21 @@ from mricore.workflows.study_forecast import cost_of, makespan
 from tune.ablate import main as ablate_main
 
 SETTINGS = [part for setting in (*SMALL, "train.workers=1") for part in ("--set", setting)]
+FILE = """
+name = "lengths"
+title = "Lengths"
+recipe = "tiny"
+baseline = "before"
+[[arm]]
+name = "before"
+untrained = true
+[[arm]]
+name = "long"
+settings = ["train.epochs=8"]
+[[arm]]
+name = "short"
+settings = ["train.epochs=2", "train.schedule_epochs=8"]
+"""
 ARMS = ["--arm", "long=train.epochs=8", "--arm", "short=train.epochs=2,train.schedule_epochs=8"]
 
 
@@ -46,15 +62,20 @@ def test_a_dry_run_tells_the_trainings_and_their_cost_and_trains_nothing(tmp_pat
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(study_forecast, "SECONDS", 2.0)
     small_dataset(place(str(tmp_path / "dataset")), 64)
-    assert run(ablate_main, ["--data", "dataset", "--dry-run", *SETTINGS, *ARMS]) == 0
+    (tmp_path / "lengths.toml").write_text(FILE)
+    given = ["--study", "lengths.toml", "--data", "dataset", "--dry-run", *SETTINGS]
+    assert run(ablate_main, given) == 0
     told = capsys.readouterr().out
-    assert "2 arms, 1 trainings" in told
+    assert "3 arms, 1 trainings" in told
+    assert re.search(r"none +0 +before +0 s", told)
     assert "long (8), short (2)" in told
     assert told.count("measuring") == 1
     assert "CPU-hours" in told
     assert not (tmp_path / "outputs/runs").exists()
     assert not (tmp_path / "mlflow.db").exists()
-    result = StudyResult.from_json((tmp_path / "outputs/studies/arms/study.json").read_bytes())
+    result = StudyResult.from_json((tmp_path / "outputs/studies/lengths/study.json").read_bytes())
+    before = result.arm("before")
+    assert (before.epoch, before.epochs, before.seconds_predicted) == (0, 0, 0.0)
     long, short = (result.arm(name) for name in ("long", "short"))
     assert 0 < short.seconds_predicted < long.seconds_predicted
     assert {arm.state for arm in result.arms} == {"waiting"}

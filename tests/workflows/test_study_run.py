@@ -7,12 +7,13 @@ import boto3
 import mlflow
 import numpy as np
 import pytest
+import torch
 from records import small_dataset
 from servers import s3_server
 from small_studies import CHECKPOINT, QUICK, Here, train_here
 from small_tasks import write_small_task
 
-from mricore.config.study import arm_of, study_of
+from mricore.config.study import arm_of, load_study, study_of
 from mricore.data.storage import Place, place
 from mricore.errors import UserError
 from mricore.evaluation.contenders import digest_of
@@ -21,7 +22,8 @@ from mricore.evaluation.pictures import load_pictures
 from mricore.evaluation.tasks.reading import read_volumes
 from mricore.model.embedder import Embedder
 from mricore.study_records import StudyResult
-from mricore.training.checkpoint import read_shipped
+from mricore.training.checkpoint import read_shipped, shipped, snapshot
+from mricore.training.initial import initial_state
 from mricore.workflows.ablate import AblationRequest, ablate
 from mricore.workflows.evaluate import read_tasks
 from mricore.workflows.evaluation_arguments import EvaluationRequest
@@ -34,6 +36,39 @@ ARMS = {
     "same": ["train.epochs=3", "train.log_every=2"],
     "other": ["train.epochs=1", "seed=5"],
 }
+TRAINED = tuple(setting for setting in QUICK if not setting.startswith("few_shot."))
+EVALUATION = "evaluations/few_shot-cpu"
+DECLARED = """
+name = "proof"
+title = "Is training better than none?"
+recipe = "tiny"
+baseline = "before"
+[[arm]]
+name = "before"
+untrained = true
+[[arm]]
+name = "trained"
+settings = ["train.epochs=1"]
+[[arm]]
+name = "other seed"
+settings = ["train.epochs=1", "seed=5"]
+[[judge]]
+protocol = "patch_probe"
+draws = 2
+settings = ["features.image_size=32"]
+arms = ["before", "trained"]
+[[judge]]
+protocol = "zero_shot"
+settings = ["features.image_size=32", "clusters.counts=[2]"]
+[[judge]]
+protocol = "knn"
+settings = ["features.image_size=32"]
+[[question]]
+name = "training"
+title = "Is training better than none?"
+reference = "before"
+arms = ["trained", "other seed"]
+"""
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
@@ -43,6 +78,8 @@ def given(tmp_path_factory):
     folder = tmp_path_factory.mktemp("given")
     small_dataset(place(str(folder / "dataset")), 64)
     write_small_task(folder / "DOE-JANE", pool=12, development=3, test=4)
+    other = write_small_task(folder / "others", seed=3, pool=12, development=3, test=4)
+    other.write_text(other.read_text().replace('name = "shapes"', 'name = "blocks"'))
     return folder
 
 
@@ -53,7 +90,7 @@ def asked(given, tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
     def run(trainer, arms=ARMS, **changes):
-        monkeypatch.setattr("mricore.workflows.study_run.run_study", trainer)
+        monkeypatch.setattr("mricore.workflows.study_launch.run_study", trainer)
         task = given / "DOE-JANE"
         request = AblationRequest(
             study=None,
@@ -97,10 +134,12 @@ def test_a_study_is_trained_judged_compared_and_logged_and_goes_on(asked, tmp_pa
     loaded = Embedder.load(folder / "encoders" / arms["short"].encoder)
     assert loaded.encoder.pos_embed.equal(network.encoder.pos_embed)
 
-    rows = from_csv((folder / "evaluation/measurements.csv").read_bytes())
+    rows = from_csv((folder / EVALUATION / "measurements.csv").read_bytes())
     assert {row.encoder for row in rows} == {"long", "short", "other"}
-    assert json.loads((folder / "evaluation/evaluation.json").read_text())["part"] == "development"
-    assert (result.evaluation.part, result.evaluation.tasks) == ("development", ("shapes",))
+    assert json.loads((folder / EVALUATION / "evaluation.json").read_text())["part"] == "development"
+    (judged,) = result.evaluations
+    assert (judged.protocol, judged.mode, judged.draws, judged.tasks) == ("few_shot", "cpu", 2, ("shapes",))
+    assert (result.part, result.judging[:4]) == ("development", ("--mode", "cpu", "--draws", "2"))
     assert "short - long" in told
     assert b"short" in (folder / "comparison.csv").read_bytes()
 
@@ -109,11 +148,11 @@ def test_a_study_is_trained_judged_compared_and_logged_and_goes_on(asked, tmp_pa
     assert parent.data.tags["mricore.study"] == "arms"
     assert parent.data.tags["manifest_digest"] == result.manifest_digest
     assert {file.path for file in client.list_artifacts(result.mlflow_run_id)} == {
-        *("study.json", "measurements.csv", "comparison.csv", "report.html")
+        *("study.json", "measurements.csv", "comparison.csv", "report.html", "tables.md", "figures")
     }
     child = client.get_run(arms["long"].mlflow_run_id)
     assert child.data.tags["mlflow.parentRunId"] == result.mlflow_run_id
-    name = "study/shapes/cpu.dice_3d"
+    name = "study/few_shot/shapes/cpu.dice_3d"
     logged = {metric.step: metric.value for metric in client.get_metric_history(child.info.run_id, name)}
     assert set(logged) == {2, 6}
     for step, arm in ((2, "short"), (6, "long")):
@@ -157,7 +196,7 @@ def test_arms_that_fail_are_told_and_all_others_are_judged(asked, tmp_path, caps
     told = capsys.readouterr().out
     assert "training 2 of 4: ill: is ill: training paused at step 3" in told
     assert "training 3 of 4: broken: failed: a shard is damaged" in told
-    rows = from_csv((folder_of(tmp_path) / "evaluation/measurements.csv").read_bytes())
+    rows = from_csv((folder_of(tmp_path) / EVALUATION / "measurements.csv").read_bytes())
     assert {row.encoder for row in rows} == {"well", "last"}
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     states = {arm.name: client.get_run(arm.mlflow_run_id).info.status for arm in result.arms}
@@ -174,7 +213,7 @@ def test_a_fault_of_ours_ends_with_code_1_after_all_else_is_done(asked, tmp_path
     with pytest.raises(SystemExit) as caught:
         asked(Here(breaks))
     assert caught.value.code == 1
-    assert (folder_of(tmp_path) / "evaluation/measurements.csv").exists()
+    assert (folder_of(tmp_path) / EVALUATION / "measurements.csv").exists()
     assert "failed: RuntimeError: no /data/of/doe" in capsys.readouterr().out
     for name in ("study.json", "report.html"):  # what others are shown names no place
         kept = (folder_of(tmp_path) / name).read_text()
@@ -211,9 +250,7 @@ def test_an_epoch_that_a_run_went_past_is_trained_as_a_run_of_its_own(asked, giv
     assert result.arm("long").run == first.arm("long").run != result.arm("short").run
     assert (result.arm("short").epochs, result.arm("short").steps) == (2, 4)
     # and it is what the long run would have kept
-    recipe = recipes_of(
-        study_of("s", "S", "tiny", [arm_of("a", ["train.epochs=3"])]), "tiny", _training_only()
-    )["a"]
+    recipe = recipes_of(study_of("s", "S", "tiny", [arm_of("a", ["train.epochs=3"])]), "tiny", TRAINED)["a"]
     kept = recipe.model_copy(update={"train": recipe.train.model_copy(update={"keep_epochs": (2,)})})
     train_here(kept, place(str(given / "dataset")), Place(str(tmp_path / "twin")))
     _, twin = read_shipped(tmp_path / "twin/epoch_00002")
@@ -222,15 +259,137 @@ def test_an_epoch_that_a_run_went_past_is_trained_as_a_run_of_its_own(asked, giv
     assert all(tensor.equal(tensors[name]) for name, tensor in twin.state_dict().items())
 
 
-def _training_only():
-    return [setting for setting in QUICK if not setting.startswith("few_shot.")]
+@pytest.fixture
+def declared(asked, given, tmp_path):
+    """A function that runs the study of a file on two tasks."""
+    tasks = tuple(f"{given / name / 'shapes.toml'}={given / name}" for name in ("DOE-JANE", "others"))
+
+    def run(trainer, *changes, **more):
+        text = DECLARED
+        for before, after in changes:
+            assert before in text
+            text = text.replace(before, after, 1)
+        path = tmp_path / "proof.toml"
+        path.write_text(text)
+        given = {"arms": {}, "study": str(path), "tasks": tasks, "draws": None, "assignments": TRAINED}
+        return asked(trainer, **(given | more))
+
+    return run
+
+
+def test_a_file_says_how_arms_and_the_encoder_before_training_are_judged(declared, tmp_path, capsys):
+    trainer = Here()
+    result = declared(trainer)
+    told = capsys.readouterr().out
+    assert len(trainer.trained) == 2
+    before = result.arm("before")
+    assert (before.run, before.mlflow_run_id, before.epoch, before.steps) == ("", "", 0, 0)
+    assert (before.state, before.is_trained) == ("finished", False)
+    assert len({arm.encoder for arm in result.arms}) == 3
+    folder = tmp_path / "outputs/studies/proof"
+    recipe = recipes_of(load_study(str(tmp_path / "proof.toml")), "tiny", TRAINED)["before"]
+    fresh = shipped(snapshot(initial_state(recipe, torch.device("cpu"))), recipe).encoder.state_dict()
+    kept = Embedder.load(folder / "encoders" / before.encoder).encoder.state_dict()
+    assert all(tensor.equal(kept[name]) for name, tensor in fresh.items())
+
+    assert [one.folder for one in result.evaluations] == [
+        *("evaluations/patch_probe-linear", "evaluations/zero_shot-paper", "evaluations/knn-strict")
+    ]
+    assert [one.draws for one in result.evaluations] == [2, 1, 1]
+    rows = {one.protocol: measured(folder / one.folder) for one in result.evaluations}
+    arms = {"before", "trained", "other seed"}
+    assert {row.encoder for row in rows["patch_probe"]} == {"before", "trained"}
+    assert {row.encoder for row in rows["zero_shot"]} == {*arms, "raw pixels"}
+    assert {row.encoder for row in rows["knn"]} == arms
+    for one in result.evaluations:
+        summary = json.loads((folder / one.folder / "evaluation.json").read_text())
+        assert (summary["part"], summary["baseline"]) == ("development", "before")
+        assert summary["settings"]["features"]["image_size"] == 32
+        assert "not compared" not in str(summary["leaks"])
+
+    # features are computed once: of three arms on two tasks, of slices and of their patches
+    assert len(list(folder.glob("evaluations/features/*/*/*"))) == 12
+    assert not list(folder.glob("evaluations/*-*/features"))
+
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    artifact = mlflow.artifacts.load_text(
+        f"{client.get_run(result.mlflow_run_id).info.artifact_uri}/measurements.csv"
+    )
+    assert {row.protocol for row in from_csv(artifact.encode())} == set(rows)
+    logged = set(client.get_run(result.arm("trained").mlflow_run_id).data.metrics)
+    assert {f"study/{name}" for name in ("patch_probe", "zero_shot", "knn")} <= {
+        "/".join(name.split("/")[:2]) for name in logged
+    }
+    assert "judging 3 of 3: knn (strict)" in told
+    assert "patch_probe" in (folder / "tables.md").read_text() + told
+    assert list((folder / "figures").glob("*.svg"))
+
+    again = Here()
+    assert declared(again) == result
+    assert again.trained == []
+    for path in folder.rglob("*"):
+        if path.is_file():
+            assert not any(name in path.read_bytes() for name in (b"DOE", b"JANE", b"case000")), path
+
+
+def measured(folder):
+    return from_csv((folder / "measurements.csv").read_bytes())
+
+
+def test_a_judge_that_fails_does_not_keep_the_next_from_judging(declared, tmp_path, monkeypatch, capsys):
+    def broken(*given, device):
+        raise RuntimeError("no /data/of/doe")
+
+    monkeypatch.setattr("mricore.workflows.patch_probe.PatchProbeWork", lambda *given: broken)
+    with pytest.raises(SystemExit) as caught:
+        declared(Here())
+    assert caught.value.code == 1
+    assert "1 of the study's steps failed (judging by patch_probe (linear))" in capsys.readouterr().err
+    folder = tmp_path / "outputs/studies/proof"
+    result = StudyResult.from_json((folder / "study.json").read_bytes())
+    assert [one.protocol for one in result.evaluations] == ["patch_probe", "zero_shot", "knn"]
+    assert not measured(folder / "evaluations/patch_probe-linear")
+    assert measured(folder / "evaluations/knn-strict")
+    assert "/data/of" not in (folder / "report.html").read_text()
+
+
+def test_test_patients_judge_where_the_file_says_so(declared, tmp_path):
+    only = DECLARED[DECLARED.index("[[judge]]") : DECLARED.index('[[judge]]\nprotocol = "knn"')]
+    result = declared(Here(), ("\nname", '\npart = "test"\nname'), (only, ""))
+    assert result.part == "test"
+    folder = tmp_path / "outputs/studies/proof/evaluations/knn-strict"
+    assert json.loads((folder / "evaluation.json").read_text())["part"] == "test"
+
+
+@pytest.mark.parametrize(
+    ("changes", "more", "told"),
+    [
+        ([('"knn"', '"knn"\nmode = "paper"')], {}, "knn has no mode 'paper'"),
+        ([("image_size=32", "image_width=32")], {}, r"judge patch_probe \(linear\): unknown setting"),
+        ([("draws = 2", "draws = 2\nmode = 'cpu'")], {}, "valid modes: linear, knn|has no mode 'cpu'"),
+        ([('features.image_size=32"]\n[[q', 'features.kind=dense"]\n[[q')], {}, "not one per slice"),
+        ([], {"mode": "cpu"}, "says itself how its arms are judged"),
+        ([], {"tasks": ()}, "no labelled task"),
+        ([], {"decoder": "sam.pth"}, "--decoder does nothing"),
+        (
+            [],
+            {"assignments": (*TRAINED, "few_shot.epochs=2")},
+            "no judge of study proof has settings few_shot",
+        ),
+    ],
+)
+def test_a_mistake_in_a_judge_is_told_before_any_training(declared, changes, more, told):
+    trainer = Here()
+    with pytest.raises(UserError, match=told):
+        declared(trainer, *changes, **more)
+    assert trainer.trained == []
 
 
 def test_without_a_labelled_task_arms_are_judged_by_their_neighbours(asked, tmp_path, capsys):
     result = asked(Here(), {"a": ["seed=1"], "b": ["seed=2"]}, tasks=())
     assert capsys.readouterr().out.count("k-NN accuracy") >= 2
-    assert result.evaluation is None
-    assert not (folder_of(tmp_path) / "evaluation").exists()
+    assert result.evaluations == ()
+    assert not (folder_of(tmp_path) / "evaluations").exists()
     assert (folder_of(tmp_path) / "report.html").exists()
 
 
@@ -292,7 +451,7 @@ def test_the_test_patients_are_neither_seen_nor_shown(asked, tmp_path, monkeypat
     tables = []
     for noise in (0, 7):
         asked(Here(), {"a": ["seed=1"], "b": ["seed=2"]}, out=str(tmp_path / str(noise)))
-        evaluation = tmp_path / str(noise) / "studies/arms/evaluation"
+        evaluation = tmp_path / str(noise) / "studies/arms" / EVALUATION
         rows = from_csv((evaluation / "measurements.csv").read_bytes())
         tables.append(
             [(row.encoder, row.draw, row.patient, row.case, row.metric, row.value.hex()) for row in rows]
