@@ -134,9 +134,7 @@ def task_names_of(judging: Judging, outputs: Place) -> tuple[str, ...]:
     for judge, chosen in zip(judging.judges, settings, strict=True):
         plan = Plan(judging.request(judge), chosen, tasks, (), outputs)
         try:
-            judge.protocol.units(
-                plan
-            )  # of no encoder: draws and categories are looked at, nothing is measured
+            judge.protocol.units(plan)  # of no encoder: draws and categories alone are looked at
         except UserError as error:
             raise _told(judge, error) from None
     return tuple(one.task.name for one in tasks)
