@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matrix_peak import measured_peak
 from torch import Tensor
 
 from mricore.augment.crops import normalized
@@ -184,20 +185,6 @@ def compiled(one: Measured, batch: int, seconds: float) -> dict[str, float]:
         one._now()
     began = time.monotonic() - start
     return {"compiled": one.rate(one.encoder, batch, seconds), "compile_seconds": began}
-
-
-def measured_peak(device: torch.device) -> float:
-    """Operations per second of a large product of matrices in bfloat16."""
-    side, seconds = 8192, []
-    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
-    for _ in range(10):
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        for _ in range(10):
-            a @ b
-        torch.cuda.synchronize()
-        seconds.append((time.perf_counter() - start) / 10)
-    return 2 * side**3 / statistics.median(seconds)
 
 
 def sides(options: argparse.Namespace) -> Iterator[tuple[str, int]]:

@@ -35,6 +35,7 @@ from typing import Any
 
 import torch
 from bench_step import with_vit
+from matrix_peak import measured_peak, wait
 from step_parts import PARTS, WholeStep
 from step_sides import inputs_of, plain
 
@@ -111,7 +112,7 @@ def measured(variant: Variant, options: argparse.Namespace, batch: int, peak: fl
     step = WholeStep(recipe_of(variant, batch, options.quick), device)
     for _ in range(options.warm_up):
         step.run()
-    _wait(device)
+    wait(device)
     started = time.perf_counter() - began
     rate = batch / _seconds_of(step.run, options.steps, device)
     parts = [
@@ -131,7 +132,7 @@ def reference(options: argparse.Namespace, peak: float) -> Measured:
     step = plain(recipe, inputs_of(recipe, device), device).step
     for _ in range(options.warm_up):
         step()
-    _wait(device)
+    wait(device)
     started = time.perf_counter() - began
     rate = options.batch / _seconds_of(step, options.steps, device)
     gib = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else float("nan")
@@ -169,13 +170,6 @@ def peak_of(device: torch.device, name: str) -> float:
     """Operations per second: the datasheet's, else measured by a large product in bfloat16."""
     known = next((peak for card, peak in PEAKS.items() if card in name), None)
     return known or measured_peak(device)
-
-
-def measured_peak(device: torch.device) -> float:
-    """Operations per second of a large product of matrices in bfloat16."""
-    side = 8192 if device.type == "cuda" else 512
-    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
-    return 2 * side**3 / _seconds_of(lambda: a @ b, 20, device)
 
 
 def all_measured(options: argparse.Namespace, peak: float) -> tuple[list[Measured], list[str]]:
@@ -224,17 +218,12 @@ def _line(one: Measured) -> str:
 def _seconds_of(step: Callable[[], Any], count: int, device: torch.device) -> float:
     """Seconds per step, of steps that follow each other freely."""
     step()
-    _wait(device)
+    wait(device)
     start = time.perf_counter()
     for _ in range(count):
         step()
-    _wait(device)
+    wait(device)
     return (time.perf_counter() - start) / count
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def _forget(device: torch.device) -> None:

@@ -92,7 +92,9 @@ def units(plan: Plan) -> tuple[list[Unit], Inputs]:
 
 def _of_draw(plan: Plan, labelled: LabelledTask, drawn: Draw, version: str) -> Iterator[Unit]:
     chosen, part = plan.section(SECTION, FewShot), plan.request.part
-    named: dict[str, Any] = {"version": VERSION, "settings": chosen.model_dump(mode="json")}
+    # how much is kept in memory changes no number
+    settled = chosen.model_dump(mode="json", exclude={"kept_gib"})
+    named: dict[str, Any] = {"version": VERSION, "settings": settled}
     for contender in plan.contenders:
         yield Unit(
             PROTOCOL,
