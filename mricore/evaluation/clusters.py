@@ -8,18 +8,16 @@ Features of encoders with absolute positions cluster partly by place.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 
 from mricore.config.probes import Clusters
 from mricore.errors import UserError
 from mricore.evaluation.features import Array, FeaturesOf
+from mricore.evaluation.kmeans import clustering
 from mricore.evaluation.logistic import Scaling
 from mricore.evaluation.measurements import Measurement
 from mricore.evaluation.metrics.measure import MEAN
@@ -79,11 +77,12 @@ def run(
     settings: Clusters,
     part: Part = "test",
     pictures: Collection[SliceKey] = (),
+    device: str = "cpu",
 ) -> Outcome:
     """Cluster the slices of a part that show a class, and score the clusters; a draw is a start of k-means.
 
     ``pictures`` are the slices whose clusters are returned as maps. A number of clusters that a slice has too
-    few patches for is left out.
+    few patches for is left out. K-means is computed on ``device``, all else on the CPU.
 
     Raises:
         UserError: no slice of the part shows a class, or none has patches enough.
@@ -96,7 +95,7 @@ def run(
         found = [
             one
             for group, state in zip(groups, states, strict=True)
-            for one in _segmented(group, count, len(labelled.task.classes) + 1, settings, state)
+            for one in _segmented(group, count, len(labelled.task.classes) + 1, settings, state, device)
         ]
         mode = f"k={count}" if settings.scope == "image" else f"{settings.scope} k={count}"
         for one in found:
@@ -172,10 +171,10 @@ def _possible(groups: Sequence[Group], settings: Clusters) -> list[int]:
 
 
 def _segmented(
-    group: Group, count: int, classes: int, settings: Clusters, seed: np.random.SeedSequence
+    group: Group, count: int, classes: int, settings: Clusters, seed: np.random.SeedSequence, device: str
 ) -> Iterator[Segmented]:
     """The judged slices of a group."""
-    cluster = _clustering(group.taught, count, settings, np.random.default_rng(seed))
+    cluster = _clustering(group.taught, count, settings, np.random.default_rng(seed), device)
     taught = [enlarged(cluster(one.features), one.mask.shape) for one in group.taught]
     names = majority(taught, [one.mask for one in group.taught], count, classes)
     for one in group.judged:
@@ -183,21 +182,19 @@ def _segmented(
 
 
 def _clustering(
-    slices: Sequence[Shown], count: int, settings: Clusters, rng: np.random.Generator
+    slices: Sequence[Shown], count: int, settings: Clusters, rng: np.random.Generator, device: str
 ) -> Callable[[Array], Labels]:
     """K-means of the patches of some slices: from patch features (h, w, C) to their clusters (h, w)."""
     patches = np.concatenate([one.features.reshape(-1, one.features.shape[-1]) for one in slices])
     if len(patches) > settings.sample:
         patches = patches[np.sort(rng.choice(len(patches), settings.sample, replace=False))]
     scale = Scaling.of(patches).apply if settings.standardize else np.asarray
-    means = KMeans(count, n_init=settings.starts, random_state=int(rng.integers(2**32)))
-    with warnings.catch_warnings():  # fewer different patches than clusters, e.g. of pixels: some stay empty
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        means.fit(scale(patches).astype(np.float32))
+    points, seed = scale(patches).astype(np.float32), int(rng.integers(2**32))
+    assign = clustering(points, count, settings.starts, seed, device)
 
     def cluster(grid: Array) -> Labels:
         flat = scale(grid.reshape(-1, grid.shape[-1])).astype(np.float32)
-        return means.predict(flat).reshape(grid.shape[:2]).astype(np.int64)
+        return assign(flat).reshape(grid.shape[:2])
 
     return cluster
 

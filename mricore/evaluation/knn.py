@@ -46,26 +46,5 @@ def knn_predictions(
     return classes[predicted[wanted]]
 
 
-def dense_votes(
-    bank: NDArray[np.float32],
-    shares: NDArray[np.float64],
-    queries: NDArray[np.float32],
-    neighbours: int = NEIGHBOURS,
-    temperature: float = TEMPERATURE,
-) -> NDArray[np.float64]:
-    """Shares (..., K) that the nearest patches of a bank (n, C) with shares (n, K) vote for.
-
-    Queries (..., C) are compared by cosine; the votes weigh exp(cosine / temperature) and sum to 1.
-    """
-    flat = _unit(queries.reshape(-1, queries.shape[-1]))
-    cosines = flat @ _unit(bank).T
-    count = min(neighbours, len(bank))
-    nearest = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
-    found = np.take_along_axis(cosines, nearest, axis=1)
-    weights = np.exp((found - found.max(1, keepdims=True)) / temperature)
-    votes = np.einsum("qk,qkc->qc", weights / weights.sum(1, keepdims=True), shares[nearest])
-    return votes.reshape(*queries.shape[:-1], shares.shape[1])
-
-
 def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
     return features / np.linalg.norm(features, axis=-1, keepdims=True).clip(1e-12)

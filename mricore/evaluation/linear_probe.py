@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mricore.config.probes import LinearProbe, PaperProbe, StrictProbe
 from mricore.errors import UserError
 from mricore.evaluation.features import Array, FeaturesOf
-from mricore.evaluation.logistic import Scaling, fitted, one_hot
+from mricore.evaluation.logistic import Scaling, fitted, one_hot, path
 from mricore.evaluation.measurements import Measurement
 from mricore.evaluation.protocol import UNKNOWN, LabelledSlices
 from mricore.evaluation.tasks.labelled_task import LabelledTask
@@ -45,9 +45,18 @@ class Probed:
 
 
 def run_draw(
-    encoder: str, task: str, slices: Probed, draw: int, seed: int, settings: LinearProbe
+    encoder: str,
+    task: str,
+    slices: Probed,
+    draw: int,
+    seed: int,
+    settings: LinearProbe,
+    device: str = "cpu",
 ) -> list[Measurement]:
     """Accuracy of every judged slice (label "mean"), and what each was taken for ("called X", by true class).
+
+    Logistic regression is computed on ``device``. The paper's epochs are on the CPU: their steps of a few
+    slices are too small for a GPU.
 
     Raises:
         UserError: fewer than two categories have enough patients.
@@ -59,7 +68,7 @@ def run_draw(
     if isinstance(settings, PaperProbe):
         predicted = _best_epoch(slices.features, codes, training, settings, rng)
     else:
-        predicted = _nested(slices, codes, training, settings, rng)
+        predicted = _nested(slices, codes, training, settings, rng, device)
     return rows_of(
         (PROTOCOL, task, settings.mode, encoder, draw), slices.only(~training), classes[predicted], classes
     )
@@ -239,7 +248,12 @@ def _best_epoch(
 
 
 def _nested(
-    slices: Probed, codes: Codes, training: NDArray[np.bool_], settings: StrictProbe, rng: np.random.Generator
+    slices: Probed,
+    codes: Codes,
+    training: NDArray[np.bool_],
+    settings: StrictProbe,
+    rng: np.random.Generator,
+    device: str,
 ) -> Codes:
     """Codes of the slices that are not for training; they take no part in choosing L2."""
     classes = int(codes.max()) + 1
@@ -247,12 +261,10 @@ def _nested(
     right = np.zeros(len(settings.l2))
     strongest_first = sorted(settings.l2, reverse=True)
     for held in folds(codes[training], slices.patients[training], settings.folds, rng):
-        found = None
-        for place, l2 in enumerate(strongest_first):
-            found = fitted(features[~held], targets[~held], l2, start=found)
+        for place, found in enumerate(path(features[~held], targets[~held], strongest_first, device)):
             right[place] += (found.logits(features[held]).argmax(1) == codes[training][held]).sum()
     chosen = strongest_first[int(right.argmax())]
-    return fitted(features, targets, chosen).logits(slices.features[~training]).argmax(1)
+    return fitted(features, targets, chosen, device=device).logits(slices.features[~training]).argmax(1)
 
 
 def _gathered(

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from mricore.config.probes import PatchProbe
 from mricore.evaluation.features import Array, FeaturesOf, block_means
-from mricore.evaluation.knn import dense_votes
-from mricore.evaluation.logistic import fitted, one_hot
+from mricore.evaluation.logistic import one_hot, path
 from mricore.evaluation.measurements import Measurement
 from mricore.evaluation.metrics.measure import measure
+from mricore.evaluation.patch_votes import PatchBank
 from mricore.evaluation.tasks.labelled_task import LabelledTask
 from mricore.evaluation.tasks.splits import Draw, Part
 from mricore.evaluation.tasks.volume import SliceKey
@@ -54,8 +54,11 @@ def run_draw(
     draw: Draw,
     settings: PatchProbe,
     part: Part = "test",
+    device: str = "cpu",
 ) -> Outcome:
     """Learn from the draw's slices and segment all slices of a part's volumes.
+
+    Learning, and the votes of ``knn``, are computed on ``device``; enlarging and scoring on the CPU.
 
     Raises:
         ValueError: the draw has no validation slices, which choose the strength of L2.
@@ -63,7 +66,7 @@ def run_draw(
     classes = tuple(labelled.task.classes)
     training = [_taught(features, labelled, key) for key in draw.training]
     validation = [_taught(features, labelled, key) for key in draw.validation]
-    scores, l2 = learned(training, validation, len(classes) + 1, settings)
+    scores, l2 = learned(training, validation, len(classes) + 1, settings, device)
     rows: list[Measurement] = []
     predictions = {}
     for volume in labelled.of(part):
@@ -82,7 +85,11 @@ def run_draw(
 
 
 def learned(
-    training: Sequence[Taught], validation: Sequence[Taught], classes: int, settings: PatchProbe
+    training: Sequence[Taught],
+    validation: Sequence[Taught],
+    classes: int,
+    settings: PatchProbe,
+    device: str = "cpu",
 ) -> tuple[Scores, float]:
     """Scores of patches as a function of their features, and the strength of L2 chosen (0 for knn).
 
@@ -91,15 +98,12 @@ def learned(
     patches = np.concatenate([_flat(one.features) for one in training])
     targets = np.concatenate([_flat(shares(one.mask, one.features.shape[:2], classes)) for one in training])
     if settings.head == "knn":
-        return lambda found: dense_votes(
-            patches, targets, found, settings.neighbours, settings.temperature
-        ), 0.0
+        bank = PatchBank.of(patches, targets, settings.neighbours, settings.temperature, device)
+        return bank.votes, 0.0
     if len(settings.l2) > 1 and not validation:
         raise ValueError("a strength of L2 can only be chosen with validation slices")
     strongest_first = sorted(settings.l2, reverse=True)
-    found = [fitted(patches, targets, strongest_first[0])]
-    for l2 in strongest_first[1:]:
-        found.append(fitted(patches, targets, l2, start=found[-1]))
+    found = path(patches, targets, strongest_first, device)
     dice = [mean_dice(one.logits, validation, classes) for one in found] if validation else [0.0]
     chosen = int(np.argmax(dice))
     return found[chosen].logits, strongest_first[chosen]

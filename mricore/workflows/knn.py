@@ -42,7 +42,10 @@ class NeighbourWork:
     settings: NearestNeighbours
 
     def __call__(self, *given: LabelledTask | Parts, device: str) -> Made:
-        """The unit's result, from tasks and then the features of each; all is computed on the CPU."""
+        """The unit's result, from tasks and then the features of each.
+
+        All is computed on the CPU whatever the device: a vector per slice is too little for a GPU.
+        """
         name, slices = gathered(given, self.category, self.part)
         tasks = [one for one in given if isinstance(one, LabelledTask)]
         judged = np.isin(slices.patients, patients_in(tasks, self.part, self.category))

@@ -45,9 +45,9 @@ class ProbeWork:
     part: Part
 
     def __call__(self, *given: LabelledTask | Parts, device: str) -> Made:
-        """The unit's result, from tasks and then the features of each; all is computed on the CPU."""
+        """The unit's result, from tasks and then the features of each; regression runs on ``device``."""
         name, slices = gathered(given, self.category, self.part)
-        return Made(run_draw(self.encoder, name, slices, self.draw, self.seed, self.settings))
+        return Made(run_draw(self.encoder, name, slices, self.draw, self.seed, self.settings, device))
 
 
 def gathered(given: Sequence[LabelledTask | Parts], category: str, part: Part) -> tuple[str, Probed]:

@@ -35,8 +35,9 @@ class PatchProbeWork:
     part: Part
 
     def __call__(self, labelled: LabelledTask, parts: Parts, *, device: str) -> Made:
-        """The unit's result; all is computed on the CPU."""
-        outcome = run_draw(self.encoder, parts.of, labelled, self.draw, self.settings, self.part)
+        """The unit's result; its head is computed on ``device``."""
+        given = self.encoder, parts.of, labelled, self.draw, self.settings, self.part
+        outcome = run_draw(*given, device=device)
         spacing = {one.case: one.spacing for one in labelled.volumes}
         pictures = []
         for key in slices_to_show(labelled.of(self.part)):

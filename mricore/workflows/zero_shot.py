@@ -40,11 +40,12 @@ class ClusterWork:
     part: Part
 
     def __call__(self, labelled: LabelledTask, *parts: Parts, device: str) -> Made:
-        """The unit's result, from features or, without any, from pixels; all is computed on the CPU."""
+        """The unit's result, from features or, without any, from pixels; k-means runs on ``device``."""
         volumes = labelled.of(self.part)
         keys = slices_to_show(volumes)
         features = parts[0].of if parts else pixels_of(labelled.volumes, self.settings.pixel_size).__getitem__
-        outcome = run(self.encoder, features, labelled, self.draw, self.seed, self.settings, self.part, keys)
+        given = self.encoder, features, labelled, self.draw, self.seed, self.settings, self.part, keys
+        outcome = run(*given, device=device)
         return Made(outcome.rows, list(_pictures(labelled, outcome, keys)))
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mricore.evaluation.knn import dense_votes, knn_predictions
+from mricore.evaluation.knn import knn_predictions
 
 
 def slow_vote(features, labels, patients, index, neighbours, temperature):
@@ -63,24 +63,3 @@ def test_broken_features_and_a_single_patient_are_refused(world):
     features[7, 2] = np.nan
     with pytest.raises(ValueError, match="finite"):
         knn_predictions(features, labels, patients)
-
-
-@pytest.mark.numerics
-def test_votes_of_patches_are_those_of_a_plain_loop():
-    rng = np.random.default_rng(9)
-    bank, queries = rng.normal(size=(30, 5)).astype(np.float32), rng.normal(size=(2, 3, 5)).astype(np.float32)
-    shares = rng.dirichlet(np.ones(4), 30)
-    found = dense_votes(bank, shares, queries, neighbours=7, temperature=0.2)
-    assert found.shape == (2, 3, 4)
-    for place in np.ndindex(2, 3):
-        cosines = [
-            float(queries[place] @ one / np.linalg.norm(queries[place]) / np.linalg.norm(one)) for one in bank
-        ]
-        nearest = sorted(range(30), key=lambda index: -cosines[index])[:7]
-        weights = [np.exp(cosines[index] / 0.2) for index in nearest]
-        expected = sum(weight * shares[index] for weight, index in zip(weights, nearest, strict=True)) / sum(
-            weights
-        )
-        np.testing.assert_allclose(found[place], expected, rtol=1e-4)
-    few = dense_votes(bank[:2], shares[:2], queries, neighbours=7)  # fewer patches than neighbours
-    np.testing.assert_allclose(few.sum(-1), 1)
