@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from mricore.evaluation.statistics import Interval, holm
 
 ALL_TASKS = "all tasks"
 ONE_PATIENT = "one patient: no interval, so no value"
+WITHOUT = "without {tasks}, which one patient judges"
 ONE_DRAW = "one draw: says nothing of other draws"
 TWO_DRAWS = "two draws: intervals may be too narrow"
 NOTHING = "undefined for every patient"
@@ -69,6 +71,9 @@ class Difference:
     note: str
 
 
+Noted = TypeVar("Noted", Score, Difference)
+
+
 @dataclass(frozen=True)
 class Comparison:
     """All scores and differences, in the order of questions and encoders."""
@@ -86,6 +91,9 @@ def compare(
 ) -> Comparison:
     """Compare all pairs of encoders, or each with the baseline; over all tasks too where there are several.
 
+    A task that one patient judges takes no part in what is said of all tasks, if two others remain: it would
+    leave that without an interval. The note tells it.
+
     ``metrics`` and ``labels`` None mean all. The order of the rows does not matter.
 
     Raises:
@@ -98,24 +106,42 @@ def compare(
         raise UserError(f"no encoder is named {baseline!r}", f"choose one of: {', '.join(encoders)}")
     scores: list[Score] = []
     differences: list[Difference] = []
-    for question, together in _with_summaries(found):
+    for question, together, note in _with_summaries(found):
         shared = sorted(set.intersection(*(set(table.values) for table in together)))
-        scores += [_score(question, encoder, together, seed) for encoder in shared]
-        differences += [_difference(question, *pair, together, seed) for pair in _pairs(shared, baseline)]
+        found_here = [_score(question, encoder, together, seed) for encoder in shared]
+        scores += [_noted(one, note) for one in found_here]
+        pairs = [_difference(question, *pair, together, seed) for pair in _pairs(shared, baseline)]
+        differences += [_noted(one, note) for one in pairs]
     return Comparison(tuple(scores), _corrected(differences))
 
 
-def _with_summaries(found: Mapping[Question, Table]) -> list[tuple[Question, list[Table]]]:
-    """Each question with its table, and after the tasks of a question all of them together."""
+def _with_summaries(found: Mapping[Question, Table]) -> list[tuple[Question, list[Table], str]]:
+    """Each question with its table, and after the tasks of a question all of them together; with a note."""
     by_summary: dict[Question, list[Question]] = defaultdict(list)
     for question in found:
         by_summary[replace(question, task=ALL_TASKS)].append(question)
     ordered = []
     for summary, questions in by_summary.items():
-        ordered += [(question, [found[question]]) for question in questions]
+        ordered += [(question, [found[question]], "") for question in questions]
         if len(questions) > 1:
-            ordered.append((summary, [found[question] for question in questions]))
+            chosen, note = _together(questions, found)
+            ordered.append((summary, [found[question] for question in chosen], note))
     return ordered
+
+
+def _together(
+    questions: Sequence[Question], found: Mapping[Question, Table]
+) -> tuple[Sequence[Question], str]:
+    """The tasks that all tasks are judged by, and which are left out."""
+    alone = [question for question in questions if found[question].shape[0] == 1]
+    if not alone or len(questions) - len(alone) < 2:
+        return questions, ""
+    tasks = ", ".join(question.task for question in alone)
+    return [question for question in questions if question not in alone], WITHOUT.format(tasks=tasks)
+
+
+def _noted(one: Noted, note: str) -> Noted:
+    return replace(one, note="; ".join(filter(None, (note, one.note)))) if note else one
 
 
 def _pairs(encoders: Sequence[str], baseline: str | None) -> list[tuple[str, str]]:

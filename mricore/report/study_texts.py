@@ -94,8 +94,8 @@ def _of_data(result: StudyResult, judgements: Iterable[Judgement]) -> Iterable[s
     ]
     if few:
         yield (
-            f"Few patients judge: {', '.join(few)}. Intervals of so few are rough, and of one patient there "
-            "are none."
+            f"Few patients judge: {', '.join(few)}. Intervals of so few are rough; of one patient there are "
+            "none, so that the mean over all tasks is made without it."
         )
     yield (
         "The paper judged on private bone and breast data, and gives directions without numbers: that a "

@@ -154,7 +154,10 @@ def test_a_file_says_by_whom_and_how_its_arms_are_judged(tmp_path):
 
 def test_development_patients_judge_unless_the_file_says_otherwise(tmp_path):
     assert judged(tmp_path, ('part = "test"', "")).part == "development"
-    assert [name for name in study_names() if load_study(name).part != "development"] == ["continued", "proof"]
+    assert [name for name in study_names() if load_study(name).part != "development"] == [
+        "continued",
+        "proof",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,30 @@ def test_classes_are_compared_when_asked_for():
     assert {one.question.label for one in both.scores} == {"spleen", "mean"}
 
 
+def test_a_task_of_one_patient_does_not_take_all_tasks_with_it():
+    two = results({"a": 0.7, "b": 0.72}, tasks=("liver", "spleen"))
+    found = compare([*two, *results({"a": 0.1, "b": 0.9}, patients=1, tasks=("kidney",))])
+    alone, wanted = (
+        [one for one in (*some.scores, *some.differences) if one.question.task == ALL_TASKS]
+        for some in (found, compare(two))
+    )
+    assert [(one.interval, one.amount) for one in alone] == [(one.interval, one.amount) for one in wanted]
+    assert alone[2].p == wanted[2].p
+    assert {one.note for one in alone} == {"without kidney, which one patient judges"}
+    assert "all tasks: 16 patients x 5 draws (without kidney, which one patient judges)" in as_text(found)
+    of_kidney = [one for one in found.scores if one.question.task == "kidney"]
+    assert {(one.interval, one.note) for one in of_kidney} == {(None, ONE_PATIENT)}
+
+
+def test_all_tasks_are_nothing_where_fewer_than_two_have_patients():
+    rows = [
+        *results({"a": 0.7, "b": 0.72}, tasks=("liver",)),
+        *results({"a": 0.1, "b": 0.9}, patients=1, tasks=("kidney",)),
+    ]
+    found = [one for one in compare(rows).scores if one.question.task == ALL_TASKS]
+    assert {(one.interval, one.note) for one in found} == {(None, ONE_PATIENT)}
+
+
 def test_the_text_tells_every_number_with_its_interval():
     text = as_text(compare(results({"ours": 0.8, "sam": 0.7}), baseline="sam"))
     first, ours, sam, pair = text.splitlines()[:4]
