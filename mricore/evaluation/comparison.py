@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TypeVar
 
 import numpy as np
 
@@ -32,11 +31,15 @@ NOTHING = "undefined for every patient"
 
 @dataclass(frozen=True)
 class Amount:
-    """What a number rests on; ``left_out`` are pairs of patient and draw for which it is undefined."""
+    """What a number rests on; ``left_out`` are pairs of patient and draw for which it is undefined.
+
+    ``without`` are the tasks that take no part in a number over all tasks, as one patient judges them.
+    """
 
     patients: int
     draws: int
     left_out: int
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,6 @@ class Difference:
     note: str
 
 
-Noted = TypeVar("Noted", Score, Difference)
-
-
 @dataclass(frozen=True)
 class Comparison:
     """All scores and differences, in the order of questions and encoders."""
@@ -92,7 +92,7 @@ def compare(
     """Compare all pairs of encoders, or each with the baseline; over all tasks too where there are several.
 
     A task that one patient judges takes no part in what is said of all tasks, if two others remain: it would
-    leave that without an interval. The note tells it.
+    leave that without an interval. Amount and note tell it.
 
     ``metrics`` and ``labels`` None mean all. The order of the rows does not matter.
 
@@ -106,42 +106,34 @@ def compare(
         raise UserError(f"no encoder is named {baseline!r}", f"choose one of: {', '.join(encoders)}")
     scores: list[Score] = []
     differences: list[Difference] = []
-    for question, together, note in _with_summaries(found):
+    for question, together, without in _with_summaries(found):
         shared = sorted(set.intersection(*(set(table.values) for table in together)))
-        found_here = [_score(question, encoder, together, seed) for encoder in shared]
-        scores += [_noted(one, note) for one in found_here]
-        pairs = [_difference(question, *pair, together, seed) for pair in _pairs(shared, baseline)]
-        differences += [_noted(one, note) for one in pairs]
+        amount = _amount(together, without)
+        scores += [_score(question, encoder, together, amount, seed) for encoder in shared]
+        pairs = _pairs(shared, baseline)
+        differences += [_difference(question, *pair, together, amount, seed) for pair in pairs]
     return Comparison(tuple(scores), _corrected(differences))
 
 
-def _with_summaries(found: Mapping[Question, Table]) -> list[tuple[Question, list[Table], str]]:
-    """Each question with its table, and after the tasks of a question all of them together; with a note."""
+def _with_summaries(
+    found: Mapping[Question, Table],
+) -> list[tuple[Question, list[Table], tuple[str, ...]]]:
+    """Each question with its table, and after the tasks of a question all of them together.
+
+    With the latter are the tasks that are not among them.
+    """
     by_summary: dict[Question, list[Question]] = defaultdict(list)
     for question in found:
         by_summary[replace(question, task=ALL_TASKS)].append(question)
-    ordered = []
+    ordered: list[tuple[Question, list[Table], tuple[str, ...]]] = []
     for summary, questions in by_summary.items():
-        ordered += [(question, [found[question]], "") for question in questions]
+        ordered += [(question, [found[question]], ()) for question in questions]
         if len(questions) > 1:
-            chosen, note = _together(questions, found)
-            ordered.append((summary, [found[question] for question in chosen], note))
+            several = [question for question in questions if found[question].shape[0] != 1]
+            chosen = several if len(several) > 1 else questions
+            without = tuple(question.task for question in questions if question not in chosen)
+            ordered.append((summary, [found[question] for question in chosen], without))
     return ordered
-
-
-def _together(
-    questions: Sequence[Question], found: Mapping[Question, Table]
-) -> tuple[Sequence[Question], str]:
-    """The tasks that all tasks are judged by, and which are left out."""
-    alone = [question for question in questions if found[question].shape[0] == 1]
-    if not alone or len(questions) - len(alone) < 2:
-        return questions, ""
-    tasks = ", ".join(question.task for question in alone)
-    return [question for question in questions if question not in alone], WITHOUT.format(tasks=tasks)
-
-
-def _noted(one: Noted, note: str) -> Noted:
-    return replace(one, note="; ".join(filter(None, (note, one.note)))) if note else one
 
 
 def _pairs(encoders: Sequence[str], baseline: str | None) -> list[tuple[str, str]]:
@@ -151,18 +143,18 @@ def _pairs(encoders: Sequence[str], baseline: str | None) -> list[tuple[str, str
     return [(one, baseline) for one in encoders if one != baseline] if baseline in encoders else []
 
 
-def _score(question: Question, encoder: str, together: Sequence[Table], seed: int) -> Score:
+def _score(question: Question, encoder: str, together: Sequence[Table], amount: Amount, seed: int) -> Score:
     groups = [table.values[encoder] for table in together]
     # the same resampled patients and draws for all encoders
     interval = mean_interval(groups, np.random.default_rng(seed))
-    return Score(question, encoder, interval, _amount(together), _note(groups))
+    return Score(question, encoder, interval, amount, _note(groups, amount))
 
 
 def _difference(
-    question: Question, encoder: str, against: str, together: Sequence[Table], seed: int
+    question: Question, encoder: str, against: str, together: Sequence[Table], amount: Amount, seed: int
 ) -> Difference:
     groups = [table.values[encoder] - table.values[against] for table in together]
-    amount, note = _amount(together), _note(groups)
+    note = _note(groups, amount)
     if min(map(len, groups)) < 2:
         return Difference(question, encoder, against, None, None, None, None, None, amount, note)
     per_patient = np.concatenate([np.nanmean(group, axis=1) for group in groups])
@@ -178,18 +170,20 @@ def _difference(
     )
 
 
-def _amount(together: Sequence[Table]) -> Amount:
+def _amount(together: Sequence[Table], without: tuple[str, ...]) -> Amount:
     """Patients of all tasks, and the fewest draws that one of them has."""
     patients, draws = zip(*(table.shape for table in together), strict=True)
-    return Amount(sum(patients), min(draws), sum(table.left_out for table in together))
+    return Amount(sum(patients), min(draws), sum(table.left_out for table in together), without)
 
 
-def _note(groups: Sequence[Values]) -> str:
+def _note(groups: Sequence[Values], amount: Amount) -> str:
     """What a reader must know of the numbers; empty if nothing."""
-    patients, draws = (min(group.shape[axis] for group in groups) for axis in (0, 1))
+    patients = min(len(group) for group in groups)
     if patients < 2:
         return ONE_PATIENT if patients else NOTHING
-    return {1: ONE_DRAW, 2: TWO_DRAWS}.get(draws, "")
+    without = WITHOUT.format(tasks=", ".join(amount.without)) if amount.without else ""
+    few = {1: ONE_DRAW, 2: TWO_DRAWS}.get(min(group.shape[1] for group in groups), "")
+    return "; ".join(one for one in (without, few) if one)
 
 
 def _corrected(differences: Sequence[Difference]) -> tuple[Difference, ...]:

@@ -30,7 +30,7 @@ def tables(page: StudyPage) -> str:
     result = page.inputs.result
     parts = [f"# {_text(result.title)}", _judged(result)]
     if page.matrix.groups:
-        parts += ["## In short", _matrix(page.matrix), _explained(len(page.matrix.columns))]
+        parts += ["## In short", _matrix(page.matrix), _explained(page.matrix)]
     for one in page.sections:
         parts += _section(one)
     return "\n\n".join(parts) + "\n"
@@ -60,12 +60,14 @@ def _judged(result: StudyResult) -> str:
     return _text(" ".join(parts))
 
 
-def _explained(columns: int) -> str:
+def _explained(matrix: Matrix) -> str:
     """What verdicts and numbers are."""
-    alone = ", for each column by itself" if columns > 1 else ""
+    alone = ", for each column by itself" if len(matrix.columns) > 1 else ""
+    left = f" (without {_text(', '.join(matrix.without))}, which one patient judges)"
     return (
-        "Differences to the reference over all tasks, in percentage points with 95% intervals, on the same "
-        "patients and draws. Better or worse: p is below 0.05 after Holm's correction over the arms and "
+        f"Differences to the reference over all tasks{left if matrix.without else ''}, in percentage points "
+        "with 95% intervals, on the same patients and draws. Better or worse: p is below 0.05 after Holm's "
+        "correction over the arms and "
         f"tasks of the question{alone}, and the interval leaves out 0."
     )
 

@@ -40,10 +40,14 @@ class MatrixGroup:
 
 @dataclass(frozen=True)
 class Matrix:
-    """``columns`` are the ways in which the arms were judged, in the order of the study."""
+    """``columns`` are the ways in which the arms were judged, in the order of the study.
+
+    ``without`` are the tasks that take no part in verdicts over all tasks, as one patient judges them.
+    """
 
     columns: list[MatrixColumn]
     groups: list[MatrixGroup]
+    without: tuple[str, ...]
 
 
 def matrix(answers: Mapping[Asked, Sequence[Answer]], result: StudyResult) -> Matrix:
@@ -56,7 +60,10 @@ def matrix(answers: Mapping[Asked, Sequence[Answer]], result: StudyResult) -> Ma
     }
     columns = [how.folder for how in result.evaluations if how.folder in titles]
     groups = [_group(question, found, columns, result) for question, found in main.items() if question.arms]
-    return Matrix([titles[folder] for folder in columns], [one for one in groups if one.lines])
+    without = dict.fromkeys(task for found in main.values() for answer in found for task in answer.without)
+    return Matrix(
+        [titles[folder] for folder in columns], [one for one in groups if one.lines], tuple(without)
+    )
 
 
 def _group(

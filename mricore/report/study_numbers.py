@@ -71,6 +71,12 @@ class Answer:
         return [*tasks, ALL_TASKS] if len(tasks) > 1 else tasks
 
     @cached_property
+    def without(self) -> tuple[str, ...]:
+        """The tasks that take no part in what is said of all tasks, as one patient judges them."""
+        scores = () if self.empty else self.block.comparison.scores
+        return next((one.amount.without for one in scores if one.question.task == ALL_TASKS), ())
+
+    @cached_property
     def empty(self) -> bool:
         """Whether its arms have no draw in common, so that there is nothing to compare."""
         return not self.block.means

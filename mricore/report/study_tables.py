@@ -57,9 +57,14 @@ class Lineage:
 def task_groups(answer: Answer, result: StudyResult) -> list[TaskGroup]:
     """All lines of an answer, by task; over all tasks first, as that is the short of it."""
     return [
-        TaskGroup(task, [_line(answer, task, result.arm(arm)) for arm in answer.arms])
+        TaskGroup(_heading(answer, task), [_line(answer, task, result.arm(arm)) for arm in answer.arms])
         for task in sorted(answer.groups, key=lambda task: task != ALL_TASKS)
     ]
+
+
+def _heading(answer: Answer, task: str) -> str:
+    without = f", without {', '.join(answer.without)}" if answer.without else ""
+    return f"{task}{without}" if task == ALL_TASKS else task
 
 
 def verdict(difference: Difference | None) -> str:

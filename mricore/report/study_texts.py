@@ -97,9 +97,6 @@ def _of_data(result: StudyResult, judgements: Iterable[Judgement]) -> Iterable[s
             f"Few patients judge: {', '.join(few)}. Intervals of so few are rough, and of one patient there "
             "are none."
         )
-    several = sum(len(found) > 1 for found in patients.values())
-    if several > 1 and several < len(patients):
-        yield "The mean over all tasks is made without those that one patient judges."
     yield (
         "The paper judged on private bone and breast data, and gives directions without numbers: that a "
         "study agrees with it does not mean that its scores are the paper's."

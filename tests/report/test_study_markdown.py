@@ -34,6 +34,13 @@ def drawn(page):
     return figures(page)
 
 
+def judged_by_one(judgement, task):
+    """The judgement with rows of one patient alone on a task."""
+    patient = next(row.patient for row in judgement.rows if row.task == task)
+    rows = [row for row in judgement.rows if row.task != task or row.patient == patient]
+    return replace(judgement, rows=rows)
+
+
 def background_of(svg):
     """How the area behind everything is filled."""
     return re.search(r'<g id="patch_1">\s*<path[^>]*style="([^"]*)"', svg).group(1)
@@ -147,3 +154,23 @@ def test_development_patients_are_called_so_and_nothing_was_fixed_before():
     text = tables(StudyPage(StudyInputs(result, study_rows.judged(result, rows))))
     assert "Judged on development patients of bone, breast; by few-shot, strict." in text
     assert "fixed before" not in text
+
+
+def test_a_task_that_one_patient_judges_is_named_where_all_tasks_are_spoken_of():
+    result = proof_rows.only(proof_rows.study(), "patch_probe")
+    tasks = ("abdomen", "kidney", "vertebrae:any")
+    ways = tuple(replace(how, tasks=tasks) for how in result.evaluations)
+    result = replace(result, evaluations=ways, questions=proof_rows.QUESTIONS[1:2])
+    judgements = proof_rows.judgements(result)
+    whole = StudyPage(StudyInputs(result, judgements))
+    alone = StudyPage(StudyInputs(result, [judged_by_one(one, "kidney") for one in judgements]))
+    told = "over all tasks (without kidney, which one patient judges), in percentage points"
+    for text in (tables(alone), re.sub(r"\s+", " ", alone.html())):
+        assert told in text
+        assert "all tasks, without kidney" in text
+    for text in (tables(whole), whole.html()):
+        assert "without kidney" not in text
+    score = next(
+        line for line in tables(alone).splitlines() if line.startswith("| all tasks, without kidney")
+    )
+    assert re.search(r"\d \[", score)
