@@ -115,9 +115,7 @@ def measured(variant: Variant, options: argparse.Namespace, batch: int, peak: fl
     wait(device)
     started = time.perf_counter() - began
     rate = batch / _seconds_of(step.run, options.steps, device)
-    parts = [
-        statistics.median(one) for one in zip(*(step.parts() for _ in range(options.steps)), strict=True)
-    ]
+    parts = [statistics.median(one) for one in zip(*step.parts(options.steps), strict=True)]
     shares = [part / sum(parts) for part in parts]
     gib = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else float("nan")
     return Measured(variant.name, batch, rate, rate * FLOPS[variant.kind] / peak, gib, shares, started)

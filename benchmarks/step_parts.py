@@ -64,17 +64,19 @@ class WholeStep:
         """One step, as training does it."""
         self._step(self.method)
 
-    def parts(self) -> list[float]:
-        """Seconds of each of ``PARTS`` in one step."""
+    def parts(self, steps: int) -> list[list[float]]:
+        """Seconds of each of ``PARTS`` in each of some steps, which follow each other freely."""
         marks = Marks(self.device)
         hook = self.state.optimizer.register_step_pre_hook(marks.mark)
         marks.mark()
         try:
-            self._step(_Marked(self.method, marks))
+            for _ in range(steps):
+                self._step(_Marked(self.method, marks))
+                marks.mark()
         finally:
             hook.remove()
-        marks.mark()
-        return marks.seconds()
+        seconds, count = marks.seconds(), len(PARTS)
+        return [seconds[count * step : count * (step + 1)] for step in range(steps)]
 
     def _step(self, method: Any) -> None:
         views: Sequence[Any] = method.views(self.batch, self.rates, self.device)

@@ -14,6 +14,9 @@ Backend = Literal["sdpa", "xformers", "triton"]
 FUSED_FROM = 256
 """On a CPU the fused kernel pays for more keys than this where it needs padding; without, it always does."""
 
+OWN_UP_TO = 64
+"""Tokens up to which a kernel of our own is the faster one without relative positions (one H200)."""
+
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, scale: float, backend: Backend) -> Tensor:
     """softmax(scale * q k^T) v; all tensors (batch, heads, tokens, channels), values of any width.
@@ -40,12 +43,16 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, scale: float, backend:
 def fused(qkv: Tensor, towards: Tensor | None, codes: Tensor | None, scale: float) -> Tensor:
     """The backend ``triton``: attention among all tokens of qkv (B, N, 3, heads, channels): (B, N, dim).
 
-    ``towards`` and ``codes`` are relative positions, see ``triton_attention.fused_attention``.
+    ``towards`` and ``codes`` are relative positions, see ``triton_attention.fused_attention``. Long sequences
+    without them are for torch's kernel, which is the faster one there.
 
     Raises:
         UserError: the device is not CUDA.
     """
     require_cuda("triton", qkv.device)
+    if towards is None and qkv.shape[1] > OWN_UP_TO:
+        parts = (part.transpose(1, 2) for part in qkv.unbind(2))
+        return attend(*parts, scale, "sdpa").transpose(1, 2).flatten(2)
     from mricore.model.triton_attention import fused_attention  # Triton comes with torch for CUDA alone
 
     return fused_attention(qkv, towards, codes, scale).flatten(2)

@@ -65,7 +65,8 @@ class RelativeAttention(AttentionBase):
         if self.backend == "triton":
             qkv = self.together(tokens)
             bias = towards(qkv[:, :, 0].transpose(1, 2), table, where)
-            return fused(qkv, bias, where.codes.squeeze(-3).to(qkv.dtype), scale)
+            codes = where.codes[:, 0] if where.codes.ndim > 2 else where.codes
+            return fused(qkv, bias, codes.to(qkv.dtype), scale)
         queries, keys, values = self.split(tokens)
         if suits(queries, where):
             return attend_grid(queries, keys, values, table, where, scale).transpose(1, 2).flatten(2)

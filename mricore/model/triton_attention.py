@@ -15,8 +15,8 @@ from mricore.model.triton_kernels import backward_kernel, backward_whole_kernel,
 
 ONE_BLOCK = 64
 """Tokens that fit into one block of the backward pass."""
-WARPS = 4
-"""Of every kernel, until sizes are measured on a GPU."""
+LARGE_GRID = 1024
+"""From so many tokens on larger blocks are the faster ones (docs/decisions/0013-gpu-step.md)."""
 
 
 def fused_attention(qkv: Tensor, towards: Tensor | None, codes: Tensor | None, scale: float) -> Tensor:
@@ -64,7 +64,7 @@ def _attend_backward(
     strides, sizes = _strides(towards, codes), _sizes(width, towards)
     if batch and tokens <= ONE_BLOCK:
         block = max(16, triton.next_power_of_2(tokens))
-        backward_whole_kernel[(batch * heads,)](*given, *strides, **sizes, TOKENS=block, num_warps=WARPS)
+        backward_whole_kernel[(batch * heads,)](*given, *strides, **sizes, TOKENS=block, num_warps=4)
     elif batch:
         queries, keys, warps = _backward_blocks(tokens)
         grid = (triton.cdiv(tokens, keys) + triton.cdiv(tokens, queries), batch * heads)
@@ -104,14 +104,11 @@ _attend.register_autograd(_differentiate, setup_context=_remember)
 
 def _forward_blocks(tokens: int) -> tuple[int, int, int]:
     """Queries and keys of a block, and warps."""
-    if tokens <= ONE_BLOCK:
-        block = max(16, triton.next_power_of_2(tokens))
-        return block, block, WARPS
-    return 128, 64, WARPS
+    return (128, 64, 8) if tokens >= LARGE_GRID else (64, 16 if tokens <= ONE_BLOCK else 32, 4)
 
 
 def _backward_blocks(tokens: int) -> tuple[int, int, int]:
-    return 64, 64, WARPS
+    return (128, 32, 8) if tokens >= LARGE_GRID else (64, 32, 4)
 
 
 def _strides(towards: Tensor, codes: Tensor) -> tuple[int, int, int, int]:

@@ -18,6 +18,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+PRECISION = tl.constexpr("tf32x3")
+"""Of products of float32: three passes of the tensor cores, as exact as float32 (plain loops take minutes to
+compile for wide heads). Products of bfloat16 are what they are."""
+
 
 @triton.jit
 def _rows_of(pointer, rows, stride, WIDTH, N, BLOCK: tl.constexpr):
@@ -38,9 +42,9 @@ def _store_rows(pointer, rows, stride, WIDTH, N, BLOCK: tl.constexpr, block):
 @triton.jit
 def _logits(q, k, t, c, columns, scale, N, BIASED: tl.constexpr):
     """Logits of a block; minus infinity for keys beyond N."""
-    logits = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+    logits = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale
     if BIASED:
-        logits += tl.dot(t, tl.trans(c), input_precision="ieee")
+        logits += tl.dot(t, tl.trans(c), input_precision=PRECISION)
     return tl.where(columns[None, :] < N, logits, float("-inf"))
 
 
@@ -76,7 +80,7 @@ def forward_kernel(
         shares = tl.exp(logits - following[:, None])
         kept = tl.exp(highest - following)
         total = total * kept + tl.sum(shares, 1)
-        gathered = gathered * kept[:, None] + tl.dot(shares.to(v.dtype), v, input_precision="ieee")
+        gathered = gathered * kept[:, None] + tl.dot(shares.to(v.dtype), v, input_precision=PRECISION)
         highest = following
     _store_rows(out + b * N * H * D + h * D, rows, H * D, D, N, BLOCK_D, gathered / total[:, None])
     tl.store(log_sums + head.to(tl.int64) * N + rows, highest + tl.log(total), mask=rows < N)
@@ -89,7 +93,7 @@ def _gradient_of_logits(q, k, v, t, c, g, o, log_sums, rows, columns, scale, N, 
     shares = tl.exp(logits - log_sums[:, None])
     shares = tl.where(rows[:, None] < N, shares, 0.0)
     common = tl.sum(g.to(tl.float32) * o.to(tl.float32), 1)
-    wanted = tl.dot(g, tl.trans(v), input_precision="ieee")
+    wanted = tl.dot(g, tl.trans(v), input_precision=PRECISION)
     return shares, shares * (wanted - common[:, None])
 
 
@@ -136,8 +140,8 @@ def backward_kernel(
             shares, of_logits = _gradient_of_logits(
                 q, k, v, t, c, g, o, found, rows, columns, scale, N, BIASED
             )
-            of_v += tl.dot(tl.trans(shares.to(g.dtype)), g, input_precision="ieee")
-            of_k += tl.dot(tl.trans(of_logits.to(q.dtype)), q, input_precision="ieee")
+            of_v += tl.dot(tl.trans(shares.to(g.dtype)), g, input_precision=PRECISION)
+            of_k += tl.dot(tl.trans(of_logits.to(q.dtype)), q, input_precision=PRECISION)
         _store_rows(there + H * D, columns, step, D, N, BLOCK_D, of_k * scale)
         _store_rows(there + 2 * H * D, columns, step, D, N, BLOCK_D, of_v)
     else:
@@ -159,9 +163,9 @@ def backward_kernel(
             if BIASED:
                 c = _rows_of(c_here, columns, E, E, N, BLOCK_E)
             _, of_logits = _gradient_of_logits(q, k, v, t, c, g, o, found, rows, columns, scale, N, BIASED)
-            of_q += tl.dot(of_logits.to(k.dtype), k, input_precision="ieee")
+            of_q += tl.dot(of_logits.to(k.dtype), k, input_precision=PRECISION)
             if BIASED:
-                of_t += tl.dot(of_logits.to(c.dtype), c, input_precision="ieee")
+                of_t += tl.dot(of_logits.to(c.dtype), c, input_precision=PRECISION)
         _store_rows(there, rows, step, D, N, BLOCK_D, of_q * scale)
         if BIASED:
             t_there = towards_gradient + b * towards_batch + h * towards_head
@@ -194,13 +198,13 @@ def backward_whole_kernel(
     found = tl.load(log_sums + head.to(tl.int64) * N + rows, mask=rows < N, other=0.0)
     shares, of_logits = _gradient_of_logits(q, k, v, t, c, g, o, found, rows, rows, scale, N, BIASED)
     of_logits = of_logits.to(q.dtype)
-    of_q = tl.dot(of_logits, k, input_precision="ieee") * scale
-    of_k = tl.dot(tl.trans(of_logits), q, input_precision="ieee") * scale
-    of_v = tl.dot(tl.trans(shares.to(g.dtype)), g, input_precision="ieee")
+    of_q = tl.dot(of_logits, k, input_precision=PRECISION) * scale
+    of_k = tl.dot(tl.trans(of_logits), q, input_precision=PRECISION) * scale
+    of_v = tl.dot(tl.trans(shares.to(g.dtype)), g, input_precision=PRECISION)
     _store_rows(there, rows, step, D, N, BLOCK_D, of_q)
     _store_rows(there + H * D, rows, step, D, N, BLOCK_D, of_k)
     _store_rows(there + 2 * H * D, rows, step, D, N, BLOCK_D, of_v)
     if BIASED:
-        of_t = tl.dot(of_logits, c, input_precision="ieee")
+        of_t = tl.dot(of_logits, c, input_precision=PRECISION)
         t_there = towards_gradient + b * towards_batch + h * towards_head
         _store_rows(t_there, rows, towards_row, E, N, BLOCK_E, of_t)
