@@ -51,8 +51,8 @@ def fused(qkv: Tensor, towards: Tensor | None, codes: Tensor | None, scale: floa
     """
     require_cuda("triton", qkv.device)
     if towards is None and qkv.shape[1] > OWN_UP_TO:
-        parts = (part.transpose(1, 2) for part in qkv.unbind(2))
-        return attend(*parts, scale, "sdpa").transpose(1, 2).flatten(2)
+        queries, keys, values = (part.transpose(1, 2) for part in qkv.unbind(2))
+        return attend(queries, keys, values, scale, "sdpa").transpose(1, 2).flatten(2)
     from mricore.model.triton_attention import fused_attention  # Triton comes with torch for CUDA alone
 
     return fused_attention(qkv, towards, codes, scale).flatten(2)

@@ -1,7 +1,7 @@
 """Attention by kernels of our own, with SAM's relative positions inside them, as operators of torch.
 
-torch.compile looks into a ``triton_op`` and launches its kernels itself, which costs the host a tenth of what an
-opaque operator does.
+torch.compile looks into a ``triton_op`` and launches its kernels itself, which spares the host what an opaque
+operator costs.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def _attend(qkv: Tensor, towards: Tensor, codes: Tensor, scale: float) -> tuple[
     grid = (triton.cdiv(tokens, queries), batch * heads)
     if batch:
         wrap_triton(forward_kernel)[grid](
-            *(qkv, towards, codes, out, log_sums, scale, tokens, heads),
+            *(qkv, towards, codes, out, log_sums, tokens, heads),
             *_strides(towards, codes),
-            **_sizes(width, towards),
+            **_sizes(width, towards, scale),
             QUERIES=queries,
             KEYS=keys,
             num_warps=warps,
@@ -62,8 +62,8 @@ def _attend_backward(
 ) -> tuple[Tensor, Tensor]:
     batch, tokens, _, heads, width = qkv.shape
     of_qkv, of_towards = torch.empty_like(qkv), torch.empty_like(towards)
-    given = (qkv, towards, codes, out, log_sums, gradient, of_qkv, of_towards, scale, tokens, heads)
-    strides, sizes = _strides(towards, codes), _sizes(width, towards)
+    given = (qkv, towards, codes, out, log_sums, gradient, of_qkv, of_towards, tokens, heads)
+    strides, sizes = _strides(towards, codes), _sizes(width, towards, scale)
     if batch and tokens <= ONE_BLOCK:
         block = max(16, triton.next_power_of_2(tokens))
         wrap_triton(backward_whole_kernel)[(batch * heads,)](
@@ -110,10 +110,10 @@ def _strides(towards: Tensor, codes: Tensor) -> tuple[int, int, int, int]:
     return towards.stride(0), towards.stride(1), towards.stride(2), codes.stride(0) if codes.ndim == 3 else 0
 
 
-def _sizes(width: int, towards: Tensor) -> dict[str, Any]:
-    """Channels of a head and places of the bias, and the blocks that hold them."""
+def _sizes(width: int, towards: Tensor, scale: float) -> dict[str, Any]:
+    """What a kernel is compiled for: channels of a head, places of the bias, the blocks that hold them."""
     biased = towards.numel() > 0
     places = towards.shape[-1] if biased else 0
     blocks = {"BLOCK_D": max(16, triton.next_power_of_2(width))}
     blocks["BLOCK_E"] = max(16, triton.next_power_of_2(places)) if biased else 16
-    return {"D": width, "E": places, **blocks, "BIASED": biased}
+    return {"D": width, "E": places, **blocks, "BIASED": biased, "SCALE": scale}

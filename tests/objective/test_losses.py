@@ -1,11 +1,13 @@
 """Each loss against its slow reference, its golden value, and its corner cases."""
 
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import reference
 import torch
+from waiting import nothing_waits
 from whole_step import targets_and_losses
 
 from mricore.config.schema import Objective
@@ -228,14 +230,9 @@ def test_on_cuda_nothing_waits_and_tf32_changes_nothing(rng, centering, monkeypa
     for device in (CPU, torch.device("cuda")):
         inputs = moved(student, device), moved(teacher, device), masked_patches(masks, device)
         centers = Centers(torch.zeros(K, device=device), torch.zeros(K, device=device))
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-            with pytest.warns(UserWarning, match="prototype"):
-                torch.cuda.set_sync_debug_mode("error")
-        losses, _ = targets_and_losses(*inputs, centers, settings, 0.05, [B], Alone())
-        losses.total.backward()
-        if device.type == "cuda":
-            torch.cuda.set_sync_debug_mode("default")
+        with nothing_waits() if device.type == "cuda" else nullcontext():
+            losses, _ = targets_and_losses(*inputs, centers, settings, 0.05, [B], Alone())
+            losses.total.backward()
         gradients = [getattr(inputs[0], name).grad for name in inputs[0].__dataclass_fields__]
         found[device.type] = [losses.total.detach().cpu(), *(gradient.cpu() for gradient in gradients)]
     torch.testing.assert_close(found["cuda"], found["cpu"], rtol=1e-5, atol=1e-7)
