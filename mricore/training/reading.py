@@ -80,6 +80,15 @@ def plan_of(recipe: Recipe, manifest: Manifest) -> EpochPlan:
     return PlannedSource(manifest, recipe.data, recipe.seed, size, 0, 1, lambda _, __: iter(())).plan(0)
 
 
+def steps_of(recipe: Recipe, manifest: Manifest) -> int:
+    """Of the whole run.
+
+    Raises:
+        UserError: the dataset has fewer slices than lanes.
+    """
+    return plan_of(recipe, manifest).steps * recipe.train.epochs
+
+
 def amplification(plan: EpochPlan, rows_of_groups: Indices) -> float:
     """Rows in the row groups that windows touch, for each row that they feed."""
     read = fed = 0

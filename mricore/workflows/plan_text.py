@@ -16,6 +16,7 @@ from mricore.training.forecast import (
     Workload,
     journeys,
 )
+from mricore.training.short_runs import teacher_warning
 
 UNKNOWN = "?"
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -46,8 +47,10 @@ def plan_lines(
 ) -> list[str]:
     """All lines of the output."""
     unit = "GPU" if workload.recipe.train.gpu else "CPU"
+    warning = teacher_warning(workload.recipe, workload.steps)
     return [
         _title(workload),
+        *([warning] if warning else []),
         "",
         *table(_rows(found, unit)),
         "",

@@ -23,6 +23,8 @@ from mricore.registry.publish import Version
 from mricore.training import launch
 from mricore.training.launch import RunRecord
 from mricore.training.place import Home, home
+from mricore.training.reading import steps_of
+from mricore.training.short_runs import teacher_warning
 from mricore.training.telemetry import Tracked, end_run, history, log_text, require_tracking
 from mricore.training.validation import with_labelled_task
 from mricore.workflows import summary
@@ -140,6 +142,8 @@ def _trained(job: Job) -> Job:
     """Train unless the record already has the last checkpoint."""
     if job.record.checkpoint:
         return job
+    if warning := teacher_warning(job.recipe, steps_of(job.recipe, job.manifest)):
+        print(warning)
     with job.watch.stage("training"):
         try:
             checkpoint = launch.train(job.recipe, job.dataset, job.runs, job.record.name, job.tracked)

@@ -16,6 +16,8 @@ from mricore.training.checkpoint import Row
 from mricore.training.kept import KeptEpochs
 from mricore.training.launch import RunRecord
 from mricore.training.place import Home
+from mricore.training.reading import steps_of
+from mricore.training.short_runs import teacher_warning
 from mricore.training.telemetry import Tracked
 from mricore.tuning.study import Outcome, Trial, run_study
 from mricore.workflows.runs import open_run
@@ -112,6 +114,10 @@ def train(run: StudyRun, found: Sequence[Opened], folder: StudyFolder) -> Failur
         print(_told(one, outcome, began["done"], len(found)), flush=True)
 
     waiting_ones = [one.trial for one in found if not one.record.checkpoint]
+    for one in found:
+        warning = teacher_warning(one.training.recipe, steps_of(one.training.recipe, run.manifest))
+        if warning and not one.record.checkpoint:
+            print(f"{', '.join(one.arms)}: {warning}", flush=True)
     if waiting_ones:
         run_study(waiting_ones, run.dataset, run.runs, run.max_concurrent, ended)
     return failures

@@ -26,7 +26,7 @@ SETTINGS = (
 @pytest.mark.faults
 @pytest.mark.slow
 def test_two_workers_then_one_then_two_feed_every_slice_once(short_folder):
-    """kill -9 of the raylet of one of two nodes; another node comes later."""
+    """kill -9 of one of two nodes (its raylet and its worker); another comes later."""
     paths = [ROOT, *(ROOT / "tests" / name for name in ("data", "support", "training"))]
     settings = environment(
         short_folder,
