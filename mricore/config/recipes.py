@@ -98,8 +98,8 @@ def vitb16_mri() -> Recipe:
     GPUs, best after four epochs; SAM in both networks. Schedule lengths are fractions of the run.
     Command: ``python jobs/pretrain.py vitb16_mri --data s3://bucket/dataset --set
     initial.weights=sam_vit_b_01ec64.pth`` (docs/weights.md).
-    Hardware and time: written for 4 GPUs of 48 GB. A step of 128 slices on one H200: 744 slices/s and 35 GiB with
-    train.compile=true and model.attention=triton, 460 and 43 without (benchmarks/bench_gpu.py).
+    Hardware and time: written for 4 GPUs of 48 GB. Steps of 128 slices on one H200: 744 slices/s and 35 GiB
+    with train.compile=true and model.attention=triton, 460 and 43 without (benchmarks/bench_gpu.py).
     Score: not yet measured.
     """
     return Recipe(

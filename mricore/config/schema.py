@@ -62,8 +62,8 @@ class Model(Frozen):
     """``sam`` only: "sam" treats a grid smaller than a window, and tables of relative positions, literally as
     segment_anything does: padded with zeros that act as keys, and stretched."""
     attention: Literal["sdpa", "xformers", "triton"] = "sdpa"
-    """Attention backend. xformers and triton (kernels of our own where they are the faster ones, else torch's;
-    the fastest) need a CUDA device; nothing falls back."""
+    """Attention backend. xformers and triton (kernels of our own where those are faster than torch's: the
+    fastest) need a CUDA device; nothing falls back."""
     drop_path: float = Field(0.0, ge=0, lt=1)
     """Share of crops that skip a residual branch of the student, drawn anew for each branch."""
 
