@@ -39,7 +39,7 @@ def fused_attention(qkv: Tensor, towards: Tensor | None, codes: Tensor | None, s
 
 @triton_op("mricore::attend", mutates_args={})
 def _attend(qkv: Tensor, towards: Tensor, codes: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    batch, tokens, _, heads, width = qkv.shape
+    batch, tokens, heads, width = _constants(qkv)
     out = qkv.new_empty(batch, tokens, heads, width)
     log_sums = qkv.new_empty(batch, heads, tokens, dtype=torch.float32)
     queries, keys, warps = _forward_blocks(tokens)
@@ -60,7 +60,7 @@ def _attend(qkv: Tensor, towards: Tensor, codes: Tensor, scale: float) -> tuple[
 def _attend_backward(
     qkv: Tensor, towards: Tensor, codes: Tensor, out: Tensor, log_sums: Tensor, gradient: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
-    batch, tokens, _, heads, width = qkv.shape
+    batch, tokens, heads, width = _constants(qkv)
     of_qkv, of_towards = torch.empty_like(qkv), torch.empty_like(towards)
     given = (qkv, towards, codes, out, log_sums, gradient, of_qkv, of_towards, tokens, heads)
     strides, sizes = _strides(towards, codes), _sizes(width, towards, scale)
@@ -94,6 +94,12 @@ def _differentiate(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None
 _attend.register_autograd(_differentiate, setup_context=_remember)
 
 
+def _constants(qkv: Tensor) -> tuple[int, int, int, int]:
+    """Images, tokens, heads and channels; for torch.compile all but the images are constants, as kernels are
+    compiled for them."""
+    return qkv.shape[0], int(qkv.shape[1]), int(qkv.shape[3]), int(qkv.shape[4])
+
+
 def _forward_blocks(tokens: int) -> tuple[int, int, int]:
     """Queries and keys of a block, and warps."""
     return (128, 64, 8) if tokens >= LARGE_GRID else (64, 16 if tokens <= ONE_BLOCK else 32, 4)
@@ -113,7 +119,7 @@ def _strides(towards: Tensor, codes: Tensor) -> tuple[int, int, int, int]:
 def _sizes(width: int, towards: Tensor, scale: float) -> dict[str, Any]:
     """What a kernel is compiled for: channels of a head, places of the bias, the blocks that hold them."""
     biased = towards.numel() > 0
-    places = towards.shape[-1] if biased else 0
+    places = int(towards.shape[-1]) if biased else 0
     blocks = {"BLOCK_D": max(16, triton.next_power_of_2(width))}
     blocks["BLOCK_E"] = max(16, triton.next_power_of_2(places)) if biased else 16
     return {"D": width, "E": places, **blocks, "BIASED": biased, "SCALE": scale}
