@@ -113,13 +113,12 @@ def train(run: StudyRun, found: Sequence[Opened], folder: StudyFolder) -> Failur
             failures.append((f"training of {', '.join(one.arms)}", outcome.is_ours))
         print(_told(one, outcome, began["done"], len(found)), flush=True)
 
-    waiting_ones = [one.trial for one in found if not one.record.checkpoint]
-    for one in found:
-        warning = teacher_warning(one.training.recipe, steps_of(one.training.recipe, run.manifest))
-        if warning and not one.record.checkpoint:
+    waiting_ones = [one for one in found if not one.record.checkpoint]
+    for one in waiting_ones:
+        if warning := teacher_warning(one.training.recipe, steps_of(one.training.recipe, run.manifest)):
             print(f"{', '.join(one.arms)}: {warning}", flush=True)
     if waiting_ones:
-        run_study(waiting_ones, run.dataset, run.runs, run.max_concurrent, ended)
+        run_study([one.trial for one in waiting_ones], run.dataset, run.runs, run.max_concurrent, ended)
     return failures
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from mricore.config.schema import Model
+from mricore.model import relative_attention
 from mricore.model.compiling import compile_parts
 from mricore.model.initialise import initialise
 from mricore.model.sam_encoder import SamEncoder
@@ -79,6 +80,23 @@ def test_the_kernels_are_the_formula_in_the_interpreter():
     errors = [float(line) for line in ran.stdout.split()]
     assert len(errors) == len(CASES)
     assert max(errors) < 1e-5
+
+
+def test_an_encoder_hands_the_kernels_what_they_take(monkeypatch):
+    """On any machine, with the formula in place of the kernels: windows, whole grids and chosen patches."""
+    monkeypatch.setattr(relative_attention, "fused", lambda *given: formula(*given).flatten(2))
+    settings = Model(dim=32, depth=2, heads=2, window=7, global_blocks=(1,), native_grid=20)
+    images, keep = torch.rand(2, 3, 160, 112), torch.tensor([[0, 3, 5, 11], [1, 2, 8, 9]])
+    found = []
+    for backend in ("sdpa", "triton"):
+        encoder = SamEncoder(settings.model_copy(update={"attention": backend}))
+        initialise(encoder, torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            for block in encoder.blocks:  # tables begin as zeros
+                block.attn.rel_pos_h.copy_(torch.linspace(-1, 1, block.attn.rel_pos_h.numel()).view(-1, 16))
+                block.attn.rel_pos_w.copy_(block.attn.rel_pos_h.flip(0))
+            found.append((encoder(images).grid, encoder.visible(images[..., :64, :64], keep)))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.gpu
