@@ -10,10 +10,11 @@ import threading
 from pathlib import Path
 
 import ray
+from processes import kill
 from ray.cluster_utils import Cluster
 from records import small_dataset
 from small import small_recipe
-from training_faults import Run, checkpoints, kill, train_workers, wait_until
+from training_faults import Run, checkpoints, train_workers, wait_until
 
 from mricore.data.cluster import _quiet
 from mricore.data.storage import place

@@ -2,12 +2,13 @@
 
 import json
 import os
-import signal
 import threading
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+
+from processes import below
 
 from mricore.data.storage import Place, place
 from mricore.training import launch
@@ -63,33 +64,9 @@ def wait_until(condition, seconds=300):
     return found
 
 
-def below(pid):
-    """{pid: title} of the processes that were started below a process."""
-    parents, titles = {}, {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                status = (entry / "stat").read_text()
-                titles[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except (OSError, UnicodeDecodeError):  # it has just ended
-                continue
-            parents[int(entry.name)] = int(status.rpartition(")")[2].split()[1])
-
-    def is_below(one):
-        while one in parents and one != pid:
-            one = parents[one]
-        return one == pid
-
-    return {one: title for one, title in titles.items() if one != pid and is_below(one)}
-
-
 def train_workers(pid=None):
     """Processes of Ray Train's workers below a process, the older first."""
     return sorted(one for one, title in below(pid or os.getpid()).items() if "RayTrainWorker" in title)
-
-
-def kill(pid):
-    os.kill(pid, signal.SIGKILL)
 
 
 class Meanwhile:

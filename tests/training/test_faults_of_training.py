@@ -4,6 +4,7 @@ import subprocess
 from collections import Counter
 
 import pytest
+from processes import kill
 from records import small_dataset
 from small import small_recipe
 from training_faults import (
@@ -11,7 +12,6 @@ from training_faults import (
     Run,
     checkpoints,
     effective_history,
-    kill,
     train_workers,
     truncate,
     wait_until,

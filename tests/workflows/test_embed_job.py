@@ -1,9 +1,7 @@
 """The job that embeds an archive: what it writes, resumes, refuses and tells."""
 
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -16,6 +14,7 @@ import pytest
 import torch
 from jobs_apart import ROOT, all_files, environment, objects, output_of
 from planted import plant_identifiers, planted_in
+from processes import kill_with_all_below
 from records import small_dataset
 from servers import s3_server
 from small_data import small_collection
@@ -182,7 +181,10 @@ def test_an_alias_is_resolved_to_a_version_once(tmp_path, without_ray, capsys, m
 @pytest.mark.servers
 @pytest.mark.slow
 def test_a_job_that_is_killed_in_a_bucket_embeds_the_rest_and_nothing_twice(short_folder, monkeypatch):
-    """A real process on a real Ray, killed with -9 as soon as its first part is there."""
+    """A real process on a real Ray, killed with -9 as soon as its first part is there.
+
+    At 640 px a part takes half a second or more: long, beside the first look into the bucket.
+    """
     encoder(short_folder / "encoder")
     settings = environment(short_folder, OMP_NUM_THREADS="1")
     with s3_server(short_folder / "s3") as s3:
@@ -191,7 +193,7 @@ def test_a_job_that_is_killed_in_a_bucket_embeds_the_rest_and_nothing_twice(shor
         boto3.client("s3").create_bucket(Bucket="mri")
         manifest = small_dataset(place("s3://mri/data"), 160)
         command = [sys.executable, "-u", str(ROOT / "jobs/embed.py")]
-        command += job(short_folder, "--size", 320, "--workers", 1, data="s3://mri/data", out="s3://mri/out")
+        command += job(short_folder, "--size", 640, "--workers", 1, data="s3://mri/data", out="s3://mri/out")
         killed(command, short_folder, {**settings, **s3}, place("s3://mri/out"))
         first = {name: one for name, one in objects("mri").items() if name.startswith("out/parts")}
         assert 0 < len(first) < 8
@@ -220,8 +222,7 @@ def killed(command, folder, settings, out):
     while not out.names("parts") and process.poll() is None and time.monotonic() < end:
         time.sleep(0.005)
     assert process.poll() is None
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_with_all_below(process)
 
 
 @pytest.mark.slow
