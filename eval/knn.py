@@ -1,7 +1,7 @@
 """Nearest neighbours: whether slices of other patients with similar features are of the same category.
 
-    python eval/knn.py kidney --data DATA --category vendor --encoder ours=models:/mri-core@champion
-    python eval/knn.py abdomen=DATA1 spine=DATA2 --encoder SAM=sam:sam_vit_b_01ec64.pth
+    python eval/knn.py phantoms --category sequence --encoder ours=models:/mri-core@champion
+    python eval/knn.py abdomen=DATA1 vertebrae:any=DATA2 --encoder SAM=sam:sam_vit_b_01ec64.pth
     python eval/knn.py --dataset DATASET --encoder ours=models:/mri-core@champion --encoder random=random:ours
 
 Several tasks are told apart by their body part. A curated dataset is judged by location, sequence, plane and

@@ -1,7 +1,7 @@
 """Linear probe: what a linear classifier reads off frozen features, with patients split anew in each draw.
 
-    python eval/linear_probe.py kidney --data DATA --category vendor --encoder ours=models:/mri-core@champion
-    python eval/linear_probe.py abdomen=DATA1 spine=DATA2 --encoder SAM=sam:sam_vit_b_01ec64.pth
+    python eval/linear_probe.py phantoms --category sequence --encoder ours=models:/mri-core@champion
+    python eval/linear_probe.py abdomen=DATA1 vertebrae:any=DATA2 --encoder SAM=sam:sam_vit_b_01ec64.pth
 
 Several tasks are told apart by their body part, as in the paper. Mode "paper" picks the best epoch on the
 slices that it reports; "strict" chooses nothing on them.

@@ -1,7 +1,7 @@
 """Train the arms of a study on the same data, judge them on the same patients, and compare them.
 
     python tune/ablate.py
-    python tune/ablate.py --study paper --data s3://bucket/dataset --task abdomen=ROOT \\
+    python tune/ablate.py --study paper --data s3://bucket/dataset --task chaos=ROOT \\
         --set initial.weights=sam_vit_b_01ec64.pth --dry-run
     python tune/ablate.py --arm low=optimizer.lr=1e-4 --arm high=optimizer.lr=1e-3,train.epochs=2
 
