@@ -3,7 +3,8 @@
     python benchmarks/bench_embed.py [--quick] [--device cpu|cuda] [--seconds S] [--json FILE]
 
 torch, numpy and pydantic alone: no Ray, no registry, random weights, slices of noise of 320 x 320 pixels in
-16 bits in memory. Two rates are taken of each encoder and size. ``encoder`` is of images that are on the device already;
+16 bits in memory. Two rates are taken of each encoder and size. ``encoder`` is of images that are on the
+device already;
 ``memory`` is of slices in the host's memory, as ``jobs/embed.py`` has them once they are decoded: copied,
 normalised, resized, encoded, and the vectors copied back. Ratios (larger is better):
 

@@ -5,6 +5,13 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
+def shareable(text: str) -> str:
+    """A message up to the first place it names: what is passed on tells no path or address of the user."""
+    words = text.split(" ")
+    named = next((number for number, word in enumerate(words) if "/" in word or "\\" in word), None)
+    return text if named is None else " ".join([*words[:named], "..."])
+
+
 class UserError(Exception):
     """The input or a setting is wrong; the message is one line and says what to do.
 

@@ -260,6 +260,8 @@ class Train(Frozen):
     after five slices; this score then chooses the best checkpoint, in place of k-NN."""
     validate_data: str = ""
     """Folder of the task's images and masks, for the first worker; its test patients are never looked at."""
+    validate_digest: str = ""
+    """Digest of the task; filled in when a run begins, so that scores of two tasks are told apart."""
     keep_best: int = Field(0, ge=0)
     """How many of the checkpoints that were judged best are kept besides the last."""
     keep_epochs: tuple[int, ...] = ()

@@ -23,7 +23,7 @@ from mricore.evaluation.statistics import Interval, holm
 
 ALL_TASKS = "all tasks"
 ONE_PATIENT = "one patient: no interval, so no value"
-WITHOUT = "without {tasks}, which one patient judges"
+WITHOUT = "without {tasks}, which fewer than two patients judge"
 ONE_DRAW = "one draw: says nothing of other draws"
 TWO_DRAWS = "two draws: intervals may be too narrow"
 NOTHING = "undefined for every patient"
@@ -129,7 +129,7 @@ def _with_summaries(
     for summary, questions in by_summary.items():
         ordered += [(question, [found[question]], ()) for question in questions]
         if len(questions) > 1:
-            several = [question for question in questions if found[question].shape[0] != 1]
+            several = [question for question in questions if found[question].shape[0] > 1]
             chosen = several if len(several) > 1 else questions
             without = tuple(question.task for question in questions if question not in chosen)
             ordered.append((summary, [found[question] for question in chosen], without))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ class Ran:
 def run_units(units: Sequence[Unit], inputs: Inputs, out: Place, running: Running) -> Ran:
     """Compute what is not kept in ``out`` yet, and collect all. Needs a Ray session.
 
-    A unit that fails is told in one line and the others go on.
+    A unit that fails, or whose inputs cannot be made, is told in one line and the others go on.
 
     Raises:
         UserError: a unit needs more of the cluster than there is, or ``out`` cannot be used.
@@ -94,8 +94,13 @@ def _computed(
     """One answer for each unit, in the order in which they end."""
     if not units:
         return
-    needed = dict.fromkeys(name for unit in units for name in unit.inputs)
-    stored = {name: ray.put(inputs[name]()) for name in needed}
+    stored, lacking = _stored(dict.fromkeys(name for unit in units for name in unit.inputs), inputs)
+    for unit in units:
+        if missing := [name for name in unit.inputs if name in lacking]:
+            yield Failure(unit, *lacking[missing[0]])
+    units = [unit for unit in units if not lacking.keys() & set(unit.inputs)]
+    if not units:
+        return
     progress = Progress("evaluation", len(units), "units", interval=LOOK)
     options = {"num_cpus": running.cpus, "num_gpus": running.gpus, "max_retries": ATTEMPTS - 1}
     task = ray.remote(_task).options(**options)
@@ -114,6 +119,21 @@ def _computed(
                 print(failure, flush=True)
             yield failure
         progress.update(done)
+
+
+def _stored(names: Iterable[str], inputs: Inputs) -> tuple[dict[str, Any], dict[str, tuple[str, bool]]]:
+    """References to inputs, and of those that cannot be made why, and whether that is the user's."""
+    stored, lacking = {}, {}
+    for name in names:
+        try:
+            stored[name] = ray.put(inputs[name]())
+        except UserError as error:
+            lacking[name] = f"{error.problem} ({error.remedy})", True
+        except RayError as error:
+            lacking[name] = f"a process ended ({type(error).__name__})", False
+        if name in lacking:
+            print(f"failed: {name}: {lacking[name][0]}", flush=True)
+    return stored, lacking
 
 
 def _at_once(running: Running) -> int:

@@ -63,7 +63,7 @@ def _judged(result: StudyResult) -> str:
 def _explained(matrix: Matrix) -> str:
     """What verdicts and numbers are."""
     alone = ", for each column by itself" if len(matrix.columns) > 1 else ""
-    left = f" (without {_text(', '.join(matrix.without))}, which one patient judges)"
+    left = f" (without {_text(', '.join(matrix.without))}, which fewer than two patients judge)"
     return (
         f"Differences to the reference over all tasks{left if matrix.without else ''}, in percentage points "
         "with 95% intervals, on the same patients and draws. Better or worse: p is below 0.05 after Holm's "

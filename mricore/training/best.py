@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 from pyarrow import fs
 
@@ -22,11 +23,12 @@ BEST = "best_"
 
 @dataclass(frozen=True)
 class Kept:
-    """A folder of the run, its score, and the metric that it is a score of."""
+    """A folder of the run, its score, and the metric and labelled task (its digest) that it is a score of."""
 
     name: str
     score: float
     metric: str = SCORE
+    task: str = ""
 
 
 def deciding(train: Train) -> str:
@@ -38,23 +40,29 @@ def deciding(train: Train) -> str:
 class Best:
     """At most ``count`` copies of checkpoints; the list of them is written when they are whole.
 
-    Scores of another metric than ``metric``, from before a run went on with other settings, do not count.
+    Scores of another metric or task, from before a run went on with other settings, do not count.
     """
 
     run: Place
     count: int
     metric: str = SCORE
+    task: str = ""
+
+    @classmethod
+    def of(cls, run: Place, train: Train) -> Self:
+        """Those of a run with such settings."""
+        return cls(run, train.keep_best, deciding(train), train.validate_digest)
 
     def kept(self) -> list[Kept]:
         """The best first; of equal ones the earlier."""
         if not self.run.exists(LIST):
             return []
         kept = [Kept(**entry) for entry in json.loads(self.run.read_bytes(LIST))]
-        return [one for one in kept if one.metric == self.metric]
+        return [one for one in kept if (one.metric, one.task) == (self.metric, self.task)]
 
     def offer(self, files: Path, name: str, score: float) -> None:
         """Keep a copy of a checkpoint that is among the best, and remove the one that no longer is."""
-        new = Kept(name.replace(PREFIX, BEST), score, self.metric)
+        new = Kept(name.replace(PREFIX, BEST), score, self.metric, self.task)
         after = sorted([*self.kept(), new], key=lambda one: -one.score)[: self.count]
         if new not in after:
             return

@@ -28,7 +28,7 @@ from mricore.data.cluster import cluster_cpus, cluster_gpus
 from mricore.data.manifest import Manifest
 from mricore.data.storage import Place
 from mricore.errors import UserError
-from mricore.training.best import Best, deciding
+from mricore.training.best import Best
 from mricore.training.checkpoint import STATE, epochs_of, rows_of
 from mricore.training.failures import EndsAtOnce, cause_of, interruptible
 from mricore.training.patience import patient
@@ -67,6 +67,8 @@ class RunRecord:
     report: str = ""
     illness: str = ""
     """Signs that the last report showed."""
+    judged_by: str = ""
+    """Digest of the labelled task that it began to be judged on, if there was one."""
 
 
 PLACEMENT: dict[str, Any] = {
@@ -86,6 +88,7 @@ PLACEMENT: dict[str, Any] = {
         "validate_steps",
         "validate_task",
         "validate_data",
+        "validate_digest",
         "keep_best",
         "keep_epochs",
         "max_failures",
@@ -193,7 +196,7 @@ def train(
             raise cause_of(error) from error
     last = _outcome(result, run, found)
     keep = recipe.train.keep_best
-    best = Best(run, keep, deciding(recipe.train)).kept() if keep else []
+    best = Best.of(run, recipe.train).kept() if keep else []
     return _checkpoint(run, best[0].name) if best else last
 
 

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 PREFIX = "checkpoint_"
 LIST = "checkpoint_manager_snapshot.json"
 """Where Ray Train keeps its list."""
+WITHOUT_LIST = "without_list"
+"""A file that stands where the list was removed, until Ray Train has written another."""
 
 
 def new_name() -> str:
@@ -44,7 +46,7 @@ class Stored:
         """Make an interrupted run ready to go on; the names of its checkpoints, the newest first.
 
         Ray Train cannot begin with a list that was cut short or that names what is gone: such a list is
-        removed, and what the folder holds counts instead.
+        removed, and what the folder holds counts instead, until there is another.
 
         Raises:
             UserError: there are checkpoints, and none of them is whole.
@@ -54,11 +56,26 @@ class Stored:
         if listed is None:
             names = []
         elif not listed or not listed <= there:
-            self.file_system.delete_file(f"{self.path}/{LIST}")
+            self._remove_list()
+        else:
+            self._remove(WITHOUT_LIST)
         self._require_whole(names, listed is not None)
         for name in there.difference(names):
             remove_folder(self.file_system, f"{self.path}/{name}")
         return names
+
+    def _remove_list(self) -> None:
+        """That there was one is remembered first: without a list nothing would count."""
+        with self.file_system.open_output_stream(f"{self.path}/{WITHOUT_LIST}"):
+            pass
+        self._remove(LIST)
+
+    def _remove(self, name: str) -> None:
+        if self._is_file(name):
+            self.file_system.delete_file(f"{self.path}/{name}")
+
+    def _is_file(self, name: str) -> bool:
+        return bool(self.file_system.get_file_info(f"{self.path}/{name}").type == fs.FileType.File)
 
     @contextmanager
     def opened(self, name: str) -> Iterator[Path]:
@@ -85,13 +102,13 @@ class Stored:
         return {name for name in folders if name.startswith(PREFIX)}
 
     def _listed(self) -> set[str] | None:
-        """Names in Ray Train's list; None without a list, no names if it cannot be read."""
+        """Names in Ray Train's list; None if there never was one, no names if it cannot be read."""
         try:
             with self.file_system.open_input_stream(f"{self.path}/{LIST}") as stream:
                 results = json.loads(stream.read())["checkpoint_results"]
             return {result["checkpoint_dir_name"] for result in results}
         except FileNotFoundError:
-            return None
+            return set() if self._is_file(WITHOUT_LIST) else None
         except (ValueError, KeyError, TypeError):
             return set()
 
@@ -108,4 +125,4 @@ def is_whole(folder: Path) -> bool:
 
 def no_whole_one(path: str) -> UserError:
     """What to say where every checkpoint is damaged."""
-    return UserError(f"no checkpoint in {path} is whole", "train again with --fresh")
+    return UserError(f"no checkpoint in {path} is whole", "remove that folder, or train again with --fresh")

@@ -18,6 +18,7 @@ from mricore.data.storage import Place
 from mricore.evaluation.labelled import labelled
 from mricore.evaluation.protocol import LabelledSlices, embed_slices, judge
 from mricore.evaluation.proxy import SegmentationProxy
+from mricore.evaluation.tasks.labelled_task import LabelledTask
 from mricore.evaluation.tasks.reading import read_volumes
 from mricore.model.embedder import Embedder
 from mricore.training.best import SCORE, SEGMENTATION
@@ -89,12 +90,15 @@ def segmentation_proxy(recipe: Recipe) -> SegmentationProxy:
     Raises:
         UserError: there is no such task, its files cannot be read, or it has too few patients.
     """
-    task = read_volumes(load_task(recipe.train.validate_task), Path(recipe.train.validate_data))
-    return SegmentationProxy.of(task, recipe.data.normalization, recipe.seed)
+    return SegmentationProxy.of(_labelled_task(recipe), recipe.data.normalization, recipe.seed)
+
+
+def _labelled_task(recipe: Recipe) -> LabelledTask:
+    return read_volumes(load_task(recipe.train.validate_task), Path(recipe.train.validate_data))
 
 
 def with_labelled_task(recipe: Recipe) -> Recipe:
-    """The recipe with absolute paths to its labelled task, which has been found to be usable.
+    """The recipe with absolute paths to its labelled task, which has been found to be usable, and its digest.
 
     A run of hours must not end at its first validation, and workers may start in another folder.
 
@@ -103,8 +107,10 @@ def with_labelled_task(recipe: Recipe) -> Recipe:
     """
     if not recipe.train.validate_task:
         return recipe
-    segmentation_proxy(recipe)
+    labelled_task = _labelled_task(recipe)
+    SegmentationProxy.of(labelled_task, recipe.data.normalization, recipe.seed)
     task, data = recipe.train.validate_task, Path(recipe.train.validate_data).expanduser().resolve()
     found = str(Path(task).resolve()) if Path(task).is_file() else task
-    changed = recipe.train.model_copy(update={"validate_task": found, "validate_data": str(data)})
+    named = {"validate_task": found, "validate_data": str(data), "validate_digest": labelled_task.digest}
+    changed = recipe.train.model_copy(update=named)
     return recipe.model_copy(update={"train": changed})

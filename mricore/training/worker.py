@@ -22,7 +22,7 @@ from mricore.data.readers import window_reader
 from mricore.data.storage import Place
 from mricore.data.stream import BatchSource, PlannedSource
 from mricore.objective.communication import Alone, Communicator, ProcessGroup
-from mricore.training.best import Best, deciding
+from mricore.training.best import Best
 from mricore.training.checkpoint import CheckpointInfo
 from mricore.training.compiling import compile_networks
 from mricore.training.host_memory import keep_freed_memory
@@ -89,7 +89,7 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
         report_seconds=REPORT_SECONDS,
     )
     keep = recipe.train.keep_best
-    best = Best(Place(job.run), keep, deciding(recipe.train)) if keep else None
+    best = Best.of(Place(job.run), recipe.train) if keep else None
     kept = KeptEpochs(storage.storage_filesystem, storage.experiment_fs_path)
     saver = Saver(state, loop.total, partial(_info, loop, manifest), rank, best, kept)
     loop.may_save = saver.is_idle

@@ -176,7 +176,7 @@ def _judging(asked: Declared, request: AblationRequest, where: Home) -> Judging:
 
 
 def _dry_run(asked: Declared, request: AblationRequest) -> StudyResult:
-    """Print what would be trained, and what that takes; ``study.json`` keeps it beside what is known."""
+    """Print what would be trained, and what that takes; ``forecast.json`` keeps it."""
     trained, untrained = apart(asked.study, asked.recipes)
     trainings = trainings_of(trained)
     print(f"study {asked.study.name}: {len(asked.study.arms)} arms, {len(trainings)} trainings")

@@ -17,7 +17,7 @@ from mricore.config.running import Running
 from mricore.config.task import load_task
 from mricore.data.cluster import ray_session
 from mricore.data.storage import Place, place
-from mricore.errors import UserError
+from mricore.errors import UserError, shareable
 from mricore.evaluation.comparison import Comparison
 from mricore.evaluation.comparison_text import as_csv, as_text
 from mricore.evaluation.contender import Contender
@@ -41,6 +41,10 @@ RUN = "run"
 """The section of settings that all protocols have."""
 EXIT_OUR_FAULT = 1
 Section = TypeVar("Section", bound=Frozen)
+
+
+class UnitsFailedError(UserError):
+    """Units failed by what the user gave; all others are done, and written."""
 
 
 @dataclass(frozen=True)
@@ -267,7 +271,7 @@ def _write_summary(
         },
         "leaks": dict(leaks),
         "units": [unit.digest for unit in units],
-        "failed": [str(one) for one in failures],
+        "failed": [shareable(str(one)) for one in failures],
         "code": code_revision(),
     }
     plan.out.write_bytes(SUMMARY, (json.dumps(document, indent=1) + "\n").encode())
@@ -293,7 +297,7 @@ def _end(failures: Sequence[Failure], units: int) -> None:
         return
     told = f"{len(failures)} of {units} units failed; all others are kept"
     if all(failure.is_users for failure in failures):
-        raise UserError(told, "mend what the lines above tell, then run the same command again")
+        raise UnitsFailedError(told, "mend what the lines above tell, then run the same command again")
     with suppress(BrokenPipeError):
         print(f"error: {told}; run the same command again to repeat them", file=sys.stderr)
     raise SystemExit(EXIT_OUR_FAULT)

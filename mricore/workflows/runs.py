@@ -33,25 +33,44 @@ def open_run(
     Raises:
         UserError: the tracking server does not answer, or does not know the earlier run.
     """
-    attempt, record = 0, launch.read_record(runs, launch.run_name(recipe, manifest))
-    while following := launch.read_record(runs, launch.run_name(recipe, manifest, attempt + 1)):
-        attempt, record = attempt + 1, following
+    attempt, record = latest_run(recipe, runs, manifest)
     if fresh and record:
         attempt, record = attempt + 1, None
     if record:
-        tracked = reopen_run(where, record.mlflow_run_id, not record.finished)
-        log_kept_rows(tracked, Place(runs.joined(record.name)))
-        if not record.checkpoint:
-            print(f"continuing the interrupted run {record.name}")
-        return record, tracked
+        return record, reopened(record, where, runs)
     name = launch.run_name(recipe, manifest, attempt)
     tracked = start_run(where, recipe.tracking.experiment, name, flat(recipe), _tags(recipe, manifest, name))
     log_text(tracked, recipe.model_dump_json(indent=1), "recipe.json")
     audited = dataset is not None and dataset.exists(AUDIT)
     log_data(tracked, manifest, dataset.read_bytes(AUDIT) if dataset and audited else None)
-    record = RunRecord(name, tracked.run_id)
+    record = RunRecord(name, tracked.run_id, judged_by=recipe.train.validate_digest)
     launch.write_record(runs, record)
     return record, tracked
+
+
+def reopened(record: RunRecord, where: Home, runs: Place) -> Tracked:
+    """The run of a record in MLflow, which gets what is not logged yet.
+
+    Raises:
+        UserError: the tracking server does not answer, or does not know the run.
+    """
+    tracked = reopen_run(where, record.mlflow_run_id, not record.finished)
+    log_kept_rows(tracked, Place(runs.joined(record.name)))
+    if not record.checkpoint:
+        print(f"continuing the interrupted run {record.name}")
+    return tracked
+
+
+def latest_run(recipe: Recipe, runs: Place, manifest: Manifest) -> tuple[int, RunRecord | None]:
+    """The last attempt at this recipe on this dataset, and its record, if any was begun.
+
+    Raises:
+        UserError: a record is damaged.
+    """
+    attempt, record = 0, launch.read_record(runs, launch.run_name(recipe, manifest))
+    while following := launch.read_record(runs, launch.run_name(recipe, manifest, attempt + 1)):
+        attempt, record = attempt + 1, following
+    return attempt, record
 
 
 def _tags(recipe: Recipe, manifest: Manifest, name: str) -> dict[str, str]:

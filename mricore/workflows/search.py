@@ -16,7 +16,7 @@ from mricore.config.search import Settings, Space, assignments, default_space, l
 from mricore.data.cluster import ray_session
 from mricore.data.manifest import Manifest
 from mricore.data.storage import Place, place
-from mricore.errors import UserError
+from mricore.errors import UserError, shareable
 from mricore.revision import code_revision
 from mricore.training import launch
 from mricore.training.place import Home, home
@@ -38,7 +38,7 @@ from mricore.tuning.search_trial import SearchTrial
 from mricore.workflows.dataset import curated_dataset
 from mricore.workflows.initial import with_weights
 from mricore.workflows.labelled_data import FOLDER, PHANTOMS, task_folder
-from mricore.workflows.runs import open_run
+from mricore.workflows.runs import latest_run, open_run, reopened
 from mricore.workflows.search_text import NOTE, commands, line, table
 
 RESULT, TABLE = "search.json", "search.txt"
@@ -133,12 +133,20 @@ class _Run:
         return asdict(trial)
 
     def _run(self, number: int, settings: Settings, recipe: Recipe, runs: Place) -> tuple[str, Tracked]:
-        """The trial's run; that of a trial which has ended stays closed."""
+        """The trial's run; that of a trial which has ended stays closed.
+
+        A run of these settings that is judged on another task, or on none, has no scores for this search.
+        """
         folder = trial_folder(self.asked.folder, number)
         before, end = read_proposal(folder), read_end(folder)
         if before and end and end.state in ENDED:
             return before.run, Tracked(self.home.tracking_uri, "", before.mlflow_run_id)
-        record, tracked = open_run(recipe, self.home, runs, self.manifest, fresh=False, dataset=self.dataset)
+        known = launch.read_record(runs, before.run) if before else None
+        if known:
+            return known.name, reopened(known, self.home, runs)
+        _, latest = latest_run(recipe, runs, self.manifest)
+        others = latest is not None and latest.judged_by != recipe.train.validate_digest
+        record, tracked = open_run(recipe, self.home, runs, self.manifest, fresh=others, dataset=self.dataset)
         write_proposal(folder, Proposal(number, settings, record.name, record.mlflow_run_id))
         return record.name, tracked
 
@@ -197,7 +205,13 @@ class _Run:
             "code": code_revision(),
             "note": NOTE,
             "trials": [
-                {**asdict(one.proposal), **asdict(one.end), "score": one.end.score} for one in results
+                {
+                    **asdict(one.proposal),
+                    **asdict(one.end),
+                    "problem": shareable(one.end.problem),
+                    "score": one.end.score,
+                }
+                for one in results
             ],
         }
 
@@ -216,6 +230,7 @@ def search_name(request: SearchRequest, recipe: Recipe, space: Space, manifest: 
     parts = [
         *(launch.identity(recipe), manifest.digest, space.model_dump_json(), request.searcher),
         *(request.scheduler, str(request.seed), _task_name(request), str(train.validate_steps)),
+        train.validate_digest,
     ]
     return f"{recipe.name}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:10]}"
 

@@ -10,7 +10,7 @@ import torch
 
 from mricore.config.schema import Recipe
 from mricore.data.storage import Place
-from mricore.errors import UserError
+from mricore.errors import UserError, shareable
 from mricore.objective.health import signs_in
 from mricore.study_records import State
 from mricore.training import launch
@@ -91,7 +91,6 @@ def _make(name: str, recipe: Recipe, folder: StudyFolder) -> None:
 
 def _fail(folder: StudyFolder, name: str, error: UserError) -> tuple[str, bool]:
     print(f"{name}: no encoder: {error.problem}", flush=True)
-    folder.change(
-        [name], lambda arm: replace(arm, state="failed", problem=f"{error.problem} ({error.remedy})")
-    )
+    problem = shareable(f"{error.problem} ({error.remedy})")
+    folder.change([name], lambda arm: replace(arm, state="failed", problem=problem))
     return f"encoder of {name}", False

@@ -17,7 +17,7 @@ from mricore.registry.studied import log_scores
 from mricore.report.study_numbers import Judgement
 from mricore.study_records import EVALUATIONS, StudyResult
 from mricore.training import launch
-from mricore.workflows.evaluate import Protocol, evaluate
+from mricore.workflows.evaluate import Protocol, UnitsFailedError, evaluate
 from mricore.workflows.evaluation_arguments import EvaluationRequest
 from mricore.workflows.evaluation_scores import compared
 from mricore.workflows.frozen import FOLDER as FEATURES
@@ -131,7 +131,7 @@ def _judged(
         out = Place(folder.place.joined(told.folder))
         shared = folder.place.joined(f"{EVALUATIONS}/{FEATURES}")
         request = judging.request(judge, encoders, out.uri, pretraining, baseline, shared)
-        measured, failure = _evaluated(request, judge.protocol, out)
+        measured, failure = _evaluated(request, judge.protocol)
     if not measured:
         return [], failure
     folder.write(evaluations=(*folder.result.evaluations, told))
@@ -139,16 +139,13 @@ def _judged(
     return [Judgement(told, rows, summary)], failure
 
 
-def _evaluated(
-    request: EvaluationRequest, protocol: Protocol, out: Place
-) -> tuple[bool, UserError | SystemExit | None]:
-    """Whether anything was measured and written, and what was raised, e.g. because units failed."""
-    before = out.read_bytes(SUMMARY) if out.exists(SUMMARY) else b""
+def _evaluated(request: EvaluationRequest, protocol: Protocol) -> tuple[bool, UserError | SystemExit | None]:
+    """Whether this was measured and written, and what was raised, e.g. because units failed."""
     try:
         evaluate(request, protocol, tells=False)  # the study tells its questions
     except SystemExit as end:
         return True, end
     except UserError as error:
         print(f"{error.problem}: {error.remedy}", flush=True)
-        return out.exists(SUMMARY) and out.read_bytes(SUMMARY) != before, error
+        return isinstance(error, UnitsFailedError), error
     return True, None

@@ -21,6 +21,8 @@ from mricore.training.state import Trained
 from mricore.workflows.study_trainings import recipe_name
 
 DIGITS = 16
+FORECAST = "forecast.json"
+"""What a dry run foretold, as a study that waits."""
 
 
 @dataclass
@@ -75,12 +77,12 @@ def study_place(outputs: Place, name: str) -> Place:
     return Place(outputs.joined(f"studies/{name}"))
 
 
-def earlier(where: Place) -> StudyResult | None:
+def earlier(where: Place, file: str = STUDY) -> StudyResult | None:
     """What the same command (or one of the same name) left."""
-    if not where.exists(STUDY):
+    if not where.exists(file):
         return None
     try:
-        return StudyResult.from_json(where.read_bytes(STUDY))
+        return StudyResult.from_json(where.read_bytes(file))
     except UserError:  # nothing in it is needed: runs and units are found by what they are
         return None
 
@@ -116,10 +118,8 @@ def waiting(spec: ArmSpec, recipe: str, **known: Any) -> ArmResult:
 
 
 def noted(where: Place, foreseen: StudyResult) -> StudyResult:
-    """Keep predicted times: in what a study has come to, or as a study that waits."""
-    before = earlier(where)
-    found = carried(before, foreseen) if before and any(arm.run for arm in before.arms) else foreseen
-    where.write_bytes(STUDY, found.to_json().encode())
+    """Keep predicted times, beside what the study comes to: it may be running."""
+    where.write_bytes(FORECAST, foreseen.to_json().encode())
     return foreseen
 
 

@@ -10,6 +10,7 @@ from mricore.config.study import Study
 from mricore.data.manifest import Manifest
 from mricore.data.progress import duration
 from mricore.data.storage import Place
+from mricore.errors import shareable
 from mricore.study_records import State
 from mricore.training import launch
 from mricore.training.checkpoint import Row
@@ -20,7 +21,7 @@ from mricore.training.reading import steps_of
 from mricore.training.short_runs import teacher_warning
 from mricore.training.telemetry import Tracked
 from mricore.tuning.study import Outcome, Trial, run_study
-from mricore.workflows.runs import open_run
+from mricore.workflows.runs import latest_run, open_run
 from mricore.workflows.study_folder import StudyFolder
 from mricore.workflows.study_judging import Judging
 from mricore.workflows.study_trainings import Training, alone, without
@@ -82,11 +83,19 @@ def as_runs_allow(run: StudyRun, trainings: Sequence[Training]) -> list[Training
     """Epochs that an earlier run went past without keeping them are trained anew, as runs of their own."""
     found = []
     for training in trainings:
-        name = launch.run_name(training.recipe, run.manifest)
-        lost = _lost_epochs(Place(run.runs.joined(name)), training)
+        _, record = latest_run(training.recipe, run.runs, run.manifest)
+        lost = _lost_epochs(Place(run.runs.joined(record.name)), training) if record else []
         rest = without(training, lost)
         found += [*([rest] if rest.readings else []), *(alone(training, epoch) for epoch in lost)]
     return found
+
+
+def untrained_yet(run: StudyRun, trainings: Sequence[Training]) -> list[Training]:
+    """Those whose run has not come to its end."""
+    records = [latest_run(one.recipe, run.runs, run.manifest)[1] for one in trainings]
+    return [
+        one for one, record in zip(trainings, records, strict=True) if record is None or not record.checkpoint
+    ]
 
 
 def opened(run: StudyRun, training: Training) -> Opened:
@@ -139,7 +148,7 @@ def _note(run: StudyRun, one: Opened, outcome: Outcome, folder: StudyFolder) -> 
     else:
         state: State = "ill" if outcome.paused else "failed"
         # what a fault of ours says may name places of the user: it is told, and not kept for the page
-        problem = outcome.problem.partition(":")[0] if outcome.is_ours else outcome.problem
+        problem = outcome.problem.partition(":")[0] if outcome.is_ours else shareable(outcome.problem)
         folder.change(one.arms, lambda arm: replace(arm, state=state, problem=problem))
 
 

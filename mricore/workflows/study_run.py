@@ -12,8 +12,24 @@ from mricore.training.telemetry import Tracked, end_run
 from mricore.tuning.study import Trial, check_room
 from mricore.workflows.study_encoders import make_untrained, read_encoders
 from mricore.workflows.study_evaluation import judge_all, judge_by_neighbours
-from mricore.workflows.study_folder import StudyFolder, carried, declared, earlier, study_place, waiting
-from mricore.workflows.study_launch import Failures, Opened, StudyRun, as_runs_allow, opened, train
+from mricore.workflows.study_folder import (
+    FORECAST,
+    StudyFolder,
+    carried,
+    declared,
+    earlier,
+    study_place,
+    waiting,
+)
+from mricore.workflows.study_launch import (
+    Failures,
+    Opened,
+    StudyRun,
+    as_runs_allow,
+    opened,
+    train,
+    untrained_yet,
+)
 from mricore.workflows.study_page import write_page
 from mricore.workflows.study_trainings import Training
 
@@ -25,7 +41,8 @@ def run_all(run: StudyRun, trainings: Sequence[Training]) -> tuple[StudyResult, 
         UserError: a place, the tracking server or the cluster cannot be used.
     """
     trainings = as_runs_allow(run, trainings)
-    check_room([Trial(one.recipe, "", Tracked("", "", "")) for one in trainings], run.max_concurrent)
+    to_train = untrained_yet(run, trainings)
+    check_room([Trial(one.recipe, "", Tracked("", "", "")) for one in to_train], run.max_concurrent)
     found = [opened(run, one) for one in trainings]
     folder, parent = _begun(run, found)
     failures = make_untrained(run, folder)
@@ -51,7 +68,8 @@ def _begun(run: StudyRun, found: Sequence[Opened]) -> tuple[StudyFolder, Tracked
     place = study_place(run.home.outputs, run.study.name)
     before = earlier(place)
     arms = _arms(run, found)
-    result = carried(declared(run.study, run.recipe, run.assignments, run.told, arms), before)
+    result = declared(run.study, run.recipe, run.assignments, run.told, arms)
+    result = carried(carried(result, before), earlier(place, FORECAST))
     tags = {
         "mricore.study": run.study.name,
         "manifest_digest": run.manifest.digest,

@@ -58,7 +58,32 @@ def recipes_of(study: Study, recipe: str, assignments: Sequence[str]) -> dict[st
         raise UserError(
             "arms differ in curation", "arms share one dataset: give curation settings with --set"
         )
+    _require_apart({arm.name: recipes[arm.name] for arm in study.arms if not arm.untrained})
     return recipes
+
+
+def _require_apart(recipes: Mapping[str, Recipe]) -> None:
+    """Runs are known by what they learn, so arms may not differ in what is shipped of it alone.
+
+    Raises:
+        UserError: two arms would be one run, and differ.
+    """
+    first: dict[str, str] = {}
+    for name, recipe in recipes.items():
+        other = first.setdefault(identity(_stopped(recipe, recipe.train.epochs)), name)
+        if _shipped(recipe) != _shipped(recipes[other]):
+            raise UserError(
+                f"arms {other} and {name} would be one run: they differ in health or the choice of its best "
+                "checkpoint (train.keep_best, train.validate_*) alone",
+                "give these settings to all arms with --set, or leave one of the two out",
+            )
+
+
+def _shipped(recipe: Recipe) -> tuple[object, ...]:
+    """What may change on the way of a run, and yet decides which weights it ships."""
+    train = recipe.train
+    best = (train.validate_steps, train.validate_task, train.validate_data) if train.keep_best else None
+    return recipe.health, best
 
 
 def recipe_name(arm: ArmSpec, recipe: str) -> str:
@@ -154,7 +179,9 @@ def _run_of(recipe: Recipe) -> str:
         "schedule_epochs": schedule,
         "keep_epochs": (),
     }
-    return identity(recipe.model_copy(update={"train": train.model_copy(update=changes)}))
+    learned = identity(recipe.model_copy(update={"train": train.model_copy(update=changes)}))
+    start = recipe.initial
+    return learned if start.sha256 else f"{learned} {start.weights}"  # a dry run has not read the files
 
 
 def _stopped(recipe: Recipe, epochs: int) -> Recipe:

@@ -202,8 +202,11 @@ def test_a_task_of_one_patient_does_not_take_all_tasks_with_it():
         (one.interval, one.amount) for one in wanted
     ]
     assert alone[2].p == wanted[2].p
-    assert {one.note for one in alone} == {"without kidney, which one patient judges"}
-    assert "all tasks: 16 patients x 5 draws (without kidney, which one patient judges)" in as_text(found)
+    assert {one.note for one in alone} == {"without kidney, which fewer than two patients judge"}
+    assert (
+        "all tasks: 16 patients x 5 draws (without kidney, which fewer than two patients judge)"
+        in as_text(found)
+    )
     of_kidney = [one for one in found.scores if one.question.task == "kidney"]
     assert {(one.interval, one.note) for one in of_kidney} == {(None, ONE_PATIENT)}
 
@@ -251,3 +254,15 @@ def test_designs_tell_how_many_draws_and_patients():
     assert "6 draws" in lines[3]
     single = list(designs(compare(results({"a": 0.7, "b": 0.72}, draws=1)), 0.05, seed=0))
     assert "one draw does not tell" in single[1]
+
+
+def test_a_task_that_nobody_judges_does_not_take_all_tasks_with_it():
+    two = results({"a": 0.4, "b": 0.5}, tasks=("liver", "spleen"))
+    undefined = [replace(row, value=float("nan")) for row in results({"a": 0.1, "b": 0.9}, tasks=("kidney",))]
+    found, wanted = (only_of_all(compare(rows)) for rows in ([*two, *undefined], two))
+    assert [one.interval for one in found] == [one.interval for one in wanted]
+    assert {one.amount.without for one in found} == {("kidney",)}
+
+
+def only_of_all(found):
+    return [one for one in (*found.scores, *found.differences) if one.question.task == ALL_TASKS]

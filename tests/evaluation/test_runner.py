@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from ray import cloudpickle
+from ray.exceptions import RayTaskError
 from servers import s3_server
 
 from mricore.config.running import Running
@@ -120,6 +121,25 @@ def test_a_failed_unit_is_told_in_one_line_without_its_message_and_others_go_on(
     # what failed is tried again by the next command
     mended = [unit(7, lambda data, device: Made([row(7, 1.0)]), encoder="bad"), units[-1]]
     assert run_units(mended, inputs, out, Running()).failures == []
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_inputs_that_cannot_be_made_take_only_their_own_units_with_them(out, marks, capsys):
+    def mistaken():
+        raise UserError("a plain encoder has no neck", "choose others")
+
+    def dead():
+        raise RayTaskError("f", "traceback of /home/DOE", ValueError("DOE"))
+
+    units, inputs = planned(marks, 3)
+    inputs |= {"data0": mistaken, "data2": dead}
+    for _ in range(2):  # the second time nothing is left that could be computed
+        ran = run_units(units, inputs, out, Running())
+        assert [one.draw for one in ran.rows] == [1]
+        assert {one.unit.draw: one.is_users for one in ran.failures} == {0: True, 2: False}
+    told = capsys.readouterr().out
+    assert told.count("failed: data0: a plain encoder has no neck (choose others)") == 2
+    assert "DOE" not in told
 
 
 @pytest.mark.usefixtures("ray_cluster")

@@ -21,7 +21,7 @@ from mricore.training.failures import EndsAtOnce, cause_of, interruptible
 from mricore.training.initial import initial_state
 from mricore.training.interval import SaveInterval
 from mricore.training.patience import patient
-from mricore.training.stored import LIST, Stored, is_whole, new_name
+from mricore.training.stored import LIST, WITHOUT_LIST, Stored, is_whole, new_name
 from mricore.training.validation import Validation
 
 
@@ -102,6 +102,19 @@ def test_a_list_that_ray_train_cannot_begin_with_is_removed(run, damage):
         expected = names[1::-1]
     assert stored(folder).mended() == expected
     assert not (folder / LIST).exists()
+
+
+@pytest.mark.faults
+def test_what_counted_without_a_list_counts_until_there_is_another(run):
+    """The run may be killed again before Ray Train has written its next list."""
+    folder, names = run
+    text = (folder / LIST).read_text()
+    cut(folder / LIST)
+    assert stored(folder).mended() == stored(folder).mended() == names[::-1]
+    assert all((folder / name / TENSORS).exists() for name in names)
+    (folder / LIST).write_text(text)
+    assert stored(folder).mended() == names[2::-1]
+    assert not (folder / WITHOUT_LIST).exists()
 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(tmp_path, run):

@@ -63,12 +63,23 @@ def test_scores_of_another_metric_do_not_count(tmp_path):
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"best.json", "best_2"}
 
 
+def test_scores_on_another_task_do_not_count(tmp_path):
+    files, run = tmp_path / "files", Place(str(tmp_path / "run"))
+    files.mkdir()
+    first, other = (small_recipe(*asked(tmp_path), "train.keep_best=1").train for _ in range(2))
+    other = other.model_copy(update={"validate_digest": "of another task"})
+    Best.of(run, first).offer(files, "checkpoint_1", 0.9)
+    assert [one.name for one in Best.of(run, first).kept()] == ["best_1"]
+    assert Best.of(run, other).kept() == []
+
+
 def test_the_task_is_read_before_a_run_begins_and_its_paths_made_absolute(tmp_path, monkeypatch):
     write_small_task(tmp_path, pool=8)
     monkeypatch.chdir(tmp_path)
     here = small_recipe(EVERY, "train.validate_task=shapes.toml", "train.validate_data=.")
     train = with_labelled_task(here).train
     assert (Path(train.validate_task), Path(train.validate_data)) == (tmp_path / "shapes.toml", tmp_path)
+    assert len(train.validate_digest) == 64
     assert with_labelled_task(small_recipe()) == small_recipe()
     (tmp_path / "elsewhere").mkdir()
     with pytest.raises(UserError):

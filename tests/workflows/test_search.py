@@ -18,11 +18,15 @@ from mricore.config.search import assignments, load_space
 from mricore.data.manifest import read_manifest
 from mricore.data.storage import place
 from mricore.training.launch import run_name
+from mricore.training.place import home
+from mricore.training.validation import with_labelled_task
+from mricore.tuning.search import Search
 from mricore.tuning.search_halving import trial_folder
 from mricore.tuning.search_results import End, Proposal, write_end, write_proposal
 from mricore.tuning.search_space import AtRandom
 from mricore.workflows.entry import run
-from mricore.workflows.search import SearchRequest, search_name
+from mricore.workflows.labelled_data import FOLDER, task_folder
+from mricore.workflows.search import SearchRequest, _Run, search_name
 from tune.search import main as search_main
 
 SETTINGS = [
@@ -102,7 +106,9 @@ def searched():
 def with_a_good_trial(folder):
     """What a search leaves behind that is killed after its first trial, which was better than any can be."""
     manifest = read_manifest(place(str(folder / "dataset")))
-    recipe = apply_overrides(recipe_named("tiny"), SETTINGS)
+    task = task_folder("phantoms", str(folder / "outputs" / FOLDER))
+    on_phantoms = ["train.validate_task=phantoms", f"train.validate_data={task}"]
+    recipe = with_labelled_task(apply_overrides(recipe_named("tiny"), [*SETTINGS, *on_phantoms]))
     space = load_space(str(folder / "space.toml"))
     name = search_name(searched(), recipe, space, manifest)
     first = trial_folder(place(str(folder / "outputs/searches" / name)), 0)
@@ -146,6 +152,23 @@ def test_bad_trials_are_stopped_and_free_their_workers_in_a_search_that_goes_on(
     assert list(place_of_search.glob("tune/*"))
     for file in all_files(short_folder / "outputs"):  # the address of MLflow may hold a password
         assert b"mlflow.db" not in file.read_bytes(), file
+
+
+def test_a_search_on_another_task_trains_runs_of_its_own(folder):
+    """Scores on one task must not be taken for scores on another; settings and seed are the same."""
+    dataset, manifest = place(str(folder / "dataset")), read_manifest(place(str(folder / "dataset")))
+    where, settings = home(None), {"optimizer.lr": 1e-4}
+    space = load_space(str(folder / "space.toml"))
+
+    def proposed(digest, name):
+        recipe = apply_overrides(recipe_named("tiny"), [*SETTINGS, f"train.validate_digest={digest}"])
+        asked = Search(space, "random", "none", 1, 1, 0, place(str(folder / name)))
+        return _Run(searched(), asked, recipe, where, dataset, manifest).prepare(0, settings)["run"]
+
+    first = proposed("liver", "one")
+    assert proposed("spine", "two") == f"{first}-1"
+    assert proposed("liver", "one") == first  # goes on with its own
+    assert proposed("spine", "three") == f"{first}-1"
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,8 @@ def test_a_dry_run_tells_the_trainings_and_their_cost_and_trains_nothing(tmp_pat
     assert "CPU-hours" in told
     assert not (tmp_path / "outputs/runs").exists()
     assert not (tmp_path / "mlflow.db").exists()
-    result = StudyResult.from_json((tmp_path / "outputs/studies/lengths/study.json").read_bytes())
+    result = StudyResult.from_json((tmp_path / "outputs/studies/lengths/forecast.json").read_bytes())
+    assert not (tmp_path / "outputs/studies/lengths/study.json").exists()  # the study may be running
     before = result.arm("before")
     assert (before.epoch, before.epochs, before.seconds_predicted) == (0, 0, 0.0)
     long, short = (result.arm(name) for name in ("long", "short"))

@@ -259,6 +259,35 @@ def test_an_epoch_that_a_run_went_past_is_trained_as_a_run_of_its_own(asked, giv
     assert all(tensor.equal(tensors[name]) for name, tensor in twin.state_dict().items())
 
 
+def test_epochs_are_looked_for_in_the_attempt_that_is_gone_on_with(asked, tmp_path):
+    """A first attempt ended at once; the second, begun with --fresh, kept no epoch."""
+    first = asked(Here(), {"long": ["train.epochs=3"]}, tasks=()).arm("long").run
+    runs = tmp_path / "outputs/runs"
+    (runs / first).rename(runs / f"{first}-1")
+    record = json.loads((runs / f"{first}-1/run.json").read_text())
+    (runs / f"{first}-1/run.json").write_text(json.dumps(record | {"name": f"{first}-1"}))
+    (runs / first).mkdir()
+    (runs / first / "run.json").write_text(json.dumps(record | {"checkpoint": ""}))
+    late = Here()
+    result = asked(late, {"long": ["train.epochs=3"], "short": ["train.epochs=2", "train.schedule_epochs=3"]})
+    assert [arm.state for arm in result.arms] == ["finished", "finished"]
+    assert result.arm("long").run == f"{first}-1"
+    assert late.trained == [result.arm("short").run]
+
+
+def test_what_is_trained_needs_no_room_and_keeps_the_time_that_was_foretold(asked, tmp_path):
+    trained = asked(Here(), {"a": ["seed=1"], "b": ["seed=2"]})
+    foretold = replace(
+        trained, arms=tuple(replace(arm, run="", seconds_predicted=7.0) for arm in trained.arms)
+    )
+    (folder_of(tmp_path) / "forecast.json").write_text(foretold.to_json())
+    again = Here()
+    many = (*QUICK, "train.cpus_per_worker=64")
+    result = asked(again, {"a": ["seed=1"], "b": ["seed=2"]}, assignments=many)
+    assert again.trained == []
+    assert [arm.seconds_predicted for arm in result.arms] == [7.0, 7.0]
+
+
 @pytest.fixture
 def declared(asked, given, tmp_path):
     """A function that runs the study of a file on two tasks."""
@@ -477,3 +506,30 @@ def test_who_is_judged_for_choices_is_given_no_voxel_of_a_test_patient(given):
         there = {volume.patient for volume in labelled.volumes}
         assert set(labelled.split.development) <= there
         assert bool(there & set(labelled.split.test)) != without
+
+
+def test_a_judge_with_failed_units_is_on_the_page_again_when_the_command_is_repeated(
+    declared, tmp_path, capsys
+):
+    """A plain encoder has no neck to take patch features from; the others do."""
+    plain = '"train.epochs=1", "seed=5", "model.kind=plain", "model.readout=class"'
+    changes = (
+        ('"train.epochs=1", "seed=5"', plain),
+        (
+            'draws = 2\nsettings = ["features.image_size=32"]\narms = ["before", "trained"]',
+            'draws = 2\nsettings = ["features.image_size=32", "features.kind=neck"]',
+        ),
+    )
+    found = []
+    for _ in range(2):
+        with pytest.raises(UserError, match="judging by patch_probe"):
+            declared(Here(), *changes)
+        folder = tmp_path / "outputs/studies/proof"
+        found.append(StudyResult.from_json((folder / "study.json").read_bytes()).evaluations)
+        assert {row.encoder for row in measured(folder / "evaluations/patch_probe-linear")} == {
+            "before",
+            "trained",
+        }
+    assert found[0] == found[1]
+    assert [one.protocol for one in found[0]] == ["patch_probe", "zero_shot", "knn"]
+    assert "has no neck" in capsys.readouterr().out

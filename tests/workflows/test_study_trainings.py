@@ -43,6 +43,28 @@ def test_equal_arms_are_trained_once():
     assert [list(arms) for _, arms, _ in read(found)] == [["a", "b"], ["c"], ["d"]]
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["train.keep_best=1", "train.validate_steps=8"],
+        ["health.action=roll_back"],
+        ["train.epochs=4", "train.schedule_epochs=4", "health.patience=9"],
+    ],
+)
+def test_arms_that_would_be_one_run_and_ship_other_weights_are_refused(settings):
+    with pytest.raises(UserError, match="arms a and b would be one run"):
+        trainings(a=["seed=1"], b=["seed=1", *settings])
+
+
+def test_arms_that_begin_with_other_files_are_other_trainings_before_the_files_are_read():
+    found = trainings(
+        a=["initial.layout=sam", "initial.weights=sam.pth"],
+        b=["initial.layout=sam", "initial.weights=medsam.pth"],
+        same=["initial.layout=sam", "initial.weights=sam.pth"],
+    )
+    assert [list(arms) for _, arms, _ in read(found)] == [["a", "same"], ["b"]]
+
+
 def test_shorter_arms_of_one_schedule_are_read_from_the_longest():
     found = trainings(
         two=["train.epochs=2", "train.schedule_epochs=8"],
