@@ -156,6 +156,7 @@ def test_development_patients_judge_unless_the_file_says_otherwise(tmp_path):
     assert judged(tmp_path, ('part = "test"', "")).part == "development"
     assert [name for name in study_names() if load_study(name).part != "development"] == [
         "continued",
+        "directions",
         "proof",
     ]
 
