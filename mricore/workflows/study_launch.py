@@ -124,8 +124,9 @@ def train(run: StudyRun, found: Sequence[Opened], folder: StudyFolder) -> Failur
 
     waiting_ones = [one for one in found if not one.record.checkpoint]
     for one in waiting_ones:
-        if warning := teacher_warning(one.training.recipe, steps_of(one.training.recipe, run.manifest)):
-            print(f"{', '.join(one.arms)}: {warning}", flush=True)
+        for part in (alone(one.training, epoch) for epoch in one.training.read_after):
+            if warning := teacher_warning(part.recipe, steps_of(part.recipe, run.manifest)):
+                print(f"{', '.join(reading.arm for reading in part.readings)}: {warning}", flush=True)
     if waiting_ones:
         run_study([one.trial for one in waiting_ones], run.dataset, run.runs, run.max_concurrent, ended)
     return failures

@@ -44,6 +44,11 @@ class Training:
         """Of the whole run."""
         return self.recipe.train.epochs
 
+    @property
+    def read_after(self) -> list[int]:
+        """The epochs after which arms are read from it."""
+        return sorted({one.epoch for one in self.readings})
+
 
 def recipes_of(study: Study, recipe: str, assignments: Sequence[str]) -> dict[str, Recipe]:
     """The recipe of each arm: the arm's settings over ``--set``, over the study's, over the recipe's.
