@@ -1,5 +1,7 @@
 """How trials of a study end, as the process sees it that began it."""
 
+import signal
+
 import pytest
 from ray import cloudpickle
 
@@ -10,6 +12,7 @@ from mricore.tuning import study
 from mricore.tuning.study import Trial, run_study
 
 HIDDEN = "5ecret"
+SIGNALS = (signal.SIGINT, signal.SIGUSR1)
 
 
 class Tuner:
@@ -24,6 +27,8 @@ class Tuner:
         assert HIDDEN.encode() not in cloudpickle.dumps(run_config.callbacks)  # what they call may know it
 
     def fit(self):
+        for one in SIGNALS:  # as Tune does, which never takes it back
+            signal.signal(one, lambda *_: None)
         for config in [] if self.interrupted else self.grid:
             reported = {}
             with pytest.MonkeyPatch.context() as patch:
@@ -88,6 +93,12 @@ def test_every_end_is_an_outcome_and_is_told_when_it_comes(ended):
     assert [(one.paused, one.is_ours) for one in seen] == [
         *((False, False), (False, False), (True, False), (False, True))
     ]
+
+
+def test_ctrl_c_after_tune_is_what_it_was_before(ended):
+    before = [signal.getsignal(one) for one in SIGNALS]
+    ended("checkpoint_1")
+    assert [signal.getsignal(one) for one in SIGNALS] == before
 
 
 def test_ctrl_c_is_an_interruption(ended, monkeypatch):
