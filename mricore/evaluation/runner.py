@@ -95,16 +95,16 @@ def _computed(
     if not units:
         return
     stored, lacking = _stored(dict.fromkeys(name for unit in units for name in unit.inputs), inputs)
-    for unit in units:
-        if missing := [name for name in unit.inputs if name in lacking]:
-            yield Failure(unit, *lacking[missing[0]])
-    units = [unit for unit in units if not lacking.keys() & set(unit.inputs)]
-    if not units:
-        return
-    progress = Progress("evaluation", len(units), "units", interval=LOOK)
+    waiting: list[Unit] = []
+    for unit in reversed(units):
+        missing = next((name for name in unit.inputs if name in lacking), None)
+        if missing is None:
+            waiting.append(unit)
+        else:
+            yield Failure(unit, *lacking[missing])
+    progress, done = Progress("evaluation", len(waiting), "units", interval=LOOK), 0
     options = {"num_cpus": running.cpus, "num_gpus": running.gpus, "max_retries": ATTEMPTS - 1}
     task = ray.remote(_task).options(**options)
-    waiting, done = list(reversed(units)), 0
     flying: dict[Any, Unit] = {}
     while waiting or flying:
         while waiting and len(flying) < _at_once(running):
