@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from mricore.config.few_shot import FewShot
 from mricore.config.nnunet import NnUnet
@@ -27,9 +26,11 @@ from mricore.config.task import FOREGROUND
 from mricore.errors import UserError
 from mricore.evaluation.few_shot.losses import one_hot
 from mricore.evaluation.few_shot.slices import resized_masks, shrunken, spacing_at
+from mricore.evaluation.labels import strongest
 from mricore.evaluation.measurements import Measurement
 from mricore.evaluation.metaimage import read_slice, write_slice
 from mricore.evaluation.metrics.measure import measure_all
+from mricore.evaluation.metrics.overlap import Labels
 from mricore.evaluation.pictures import PREDICTION, Shown, shown, slices_to_show
 from mricore.evaluation.tasks.labelled_task import LabelledTask
 from mricore.evaluation.tasks.splits import Draw, Part
@@ -41,7 +42,6 @@ PROTOCOL = "few_shot"
 DATASET = "Dataset001_FewShot"
 ENDING = ".mha"
 INSTALL = "pip install 'mricore[nnunet]', or --set nnunet.python=INTERPRETER of an environment with nnunetv2"
-Labels = NDArray[np.uint8]
 
 _TRAINING = """
 import json, os, sys
@@ -319,7 +319,7 @@ def _judged(
 def _as_logits(masks: Labels, classes: int, side: int) -> Labels:
     """Masks as the published code judges them: at a quarter of the input's size."""
     large = resized_masks(torch.from_numpy(np.ascontiguousarray(masks)), side)
-    return shrunken(one_hot(large, classes), side // 4).argmax(1).to(torch.uint8).numpy()
+    return strongest(shrunken(one_hot(large, classes), side // 4))
 
 
 def _picture(labelled: LabelledTask, key: SliceKey, predicted: Labels, few_shot: FewShot) -> Shown:

@@ -16,16 +16,17 @@ from numpy.typing import NDArray
 
 from mricore.config.probes import PatchProbe
 from mricore.evaluation.features import Array, FeaturesOf, block_means
+from mricore.evaluation.labels import strongest
 from mricore.evaluation.logistic import one_hot, path
 from mricore.evaluation.measurements import Measurement
 from mricore.evaluation.metrics.measure import measure
+from mricore.evaluation.metrics.overlap import Labels
 from mricore.evaluation.patch_votes import PatchBank
 from mricore.evaluation.tasks.labelled_task import LabelledTask
 from mricore.evaluation.tasks.splits import Draw, Part
 from mricore.evaluation.tasks.volume import SliceKey
 
 PROTOCOL = "patch_probe"
-Mask = NDArray[np.uint8]
 Scores = Callable[[Array], NDArray[np.floating]]
 """Patch features (..., C) -> scores of the classes (..., K)."""
 
@@ -35,7 +36,7 @@ class Taught:
     """Patch features (h, w, C) of a slice, and its mask (R, C)."""
 
     features: Array
-    mask: Mask
+    mask: Labels
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Outcome:
     """Measurements, the predicted mask of each volume, and the strength of L2 that was chosen (0 for knn)."""
 
     rows: list[Measurement]
-    predictions: Mapping[str, Mask]
+    predictions: Mapping[str, Labels]
     l2: float
 
 
@@ -109,12 +110,12 @@ def learned(
     return found[chosen].logits, strongest_first[chosen]
 
 
-def segmented(scores: Scores, features: Array, size: tuple[int, ...]) -> Mask:
+def segmented(scores: Scores, features: Array, size: tuple[int, ...]) -> Labels:
     """Masks (S, R, C) of slices with patch features (S, h, w, C) for slices of ``size`` pixels."""
     return np.stack([_enlarged(scores(grid), size) for grid in features])
 
 
-def shares(mask: Mask, grid: tuple[int, ...], classes: int) -> NDArray[np.float64]:
+def shares(mask: Labels, grid: tuple[int, ...], classes: int) -> NDArray[np.float64]:
     """How much of each patch (h, w) belongs to each class (K): (h, w, K), summing to 1."""
     return block_means(one_hot(mask, classes), grid[0], grid[1])
 
@@ -135,11 +136,11 @@ def _taught(features: FeaturesOf, labelled: LabelledTask, key: SliceKey) -> Taug
     return Taught(features(key.case)[key.index], labelled.slice(key)[1])
 
 
-def _enlarged(scores: NDArray[np.floating], size: tuple[int, ...]) -> Mask:
+def _enlarged(scores: NDArray[np.floating], size: tuple[int, ...]) -> Labels:
     """Classes (R, C) of scores (h, w, K)."""
     grid = torch.from_numpy(np.ascontiguousarray(scores, np.float32)).permute(2, 0, 1)[None]
     large = F.interpolate(grid, (size[0], size[1]), mode="bilinear", align_corners=False)
-    return large[0].argmax(0).numpy().astype(np.uint8)
+    return strongest(large)[0]
 
 
 def _flat(grid: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -16,8 +16,8 @@ from mricore.config.few_shot import FewShot
 from mricore.evaluation.few_shot.losses import one_hot, with_background
 from mricore.evaluation.few_shot.segmenter import Leading, Segmenter
 from mricore.evaluation.few_shot.slices import prepared_images, resized_masks, shrunken
-
-Labels = NDArray[np.uint8]
+from mricore.evaluation.labels import strongest
+from mricore.evaluation.metrics.overlap import Labels
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Judge:
             return masks
         at_input = resized_masks(torch.from_numpy(np.ascontiguousarray(masks)), self.side)
         grid = self.side // self.segmenter.encoder.patch_embed.patch
-        return _labels(shrunken(one_hot(at_input, self.classes), 4 * grid))
+        return strongest(shrunken(one_hot(at_input, self.classes), 4 * grid))
 
     def predicted(self, images: NDArray[Any]) -> Labels:
         """Masks of images (N, R, C), of the shape that ``truth`` has."""
@@ -101,7 +101,7 @@ class Judge:
     def _judged(self, logits: Sequence[Tensor], images: NDArray[Any]) -> Labels:
         if not self.settings.judge_at_logits:
             return _resized(logits, images)
-        return np.concatenate([_labels(with_background(part)) for part in logits])
+        return np.concatenate([strongest(with_background(part)) for part in logits])
 
 
 def mean_dice(predictions: Sequence[Labels], truths: Sequence[Labels]) -> float:
@@ -124,9 +124,4 @@ def _resized(logits: Sequence[Tensor], images: NDArray[Any]) -> Labels:
     """Masks (N, R, C) of images (N, R, C), from logits of some of them each."""
     size = (images.shape[1], images.shape[2])
     resized = (F.interpolate(part, size, mode="bilinear", align_corners=False) for part in logits)
-    return np.concatenate([_labels(with_background(part)) for part in resized])
-
-
-def _labels(scores: Tensor) -> Labels:
-    """(N, 1 + C, H, W) -> the largest of background and classes; the first of equal ones."""
-    return scores.argmax(1).to(torch.uint8).cpu().numpy()
+    return np.concatenate([strongest(with_background(part)) for part in resized])
