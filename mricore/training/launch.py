@@ -30,10 +30,12 @@ from mricore.data.storage import Place
 from mricore.errors import UserError
 from mricore.training.best import Best
 from mricore.training.checkpoint import STATE, epochs_of, rows_of
+from mricore.training.claim import claimed
 from mricore.training.failures import EndsAtOnce, cause_of, interruptible
 from mricore.training.patience import patient
 from mricore.training.stored import Stored
 from mricore.training.telemetry import Tracked, history, log_rows
+from mricore.training.terminal import Tell, to_terminal
 from mricore.training.watch import watched
 from mricore.training.worker import WorkerJob, train_worker
 
@@ -169,35 +171,38 @@ def train(
     tracked: Tracked,
     ledger: str | None = None,
     callbacks: Sequence[UserCallback] = (),
+    tell: Tell = to_terminal,
 ) -> Checkpoint:
     """Train to the end and return the checkpoint to ship; continues a run that was interrupted.
 
     That is the last one, or with ``train.keep_best`` the one that was judged best. ``callbacks`` also hear of
-    every report, in Ray Train's controller; a ``UserError`` that one raises there ends the run.
+    every report, in Ray Train's controller; a ``UserError`` that one raises there ends the run. ``tell`` gets
+    lines of progress.
 
     Raises:
+        InUseError: another command trains this run.
         UserError: resources are missing, the run is ill, no checkpoint is whole, a shard is damaged, or
             storage is away for more than a minute.
         KeyboardInterrupt: ctrl-C; the run can go on.
     """
     check_resources(recipe)
     run = Place(runs.joined(name))
-    found = _mended(run)
-    _log_missing(tracked, run)
-    job = WorkerJob(recipe.model_dump(mode="json"), dataset.uri, run.uri, found, ledger)
-    with (
-        _controller_settings(),
-        interruptible(),
-        watched(tracked, run, name, recipe.train.workers, recipe.train.epochs) as watch,
-    ):
-        try:
-            result = _trainer(recipe, job, runs, name, [watch, EndsAtOnce(), *callbacks]).fit()
-        except TrainingFailedError as error:
-            raise cause_of(error) from error
-    last = _outcome(result, run, found)
-    keep = recipe.train.keep_best
-    best = Best.of(run, recipe.train).kept() if keep else []
-    return _checkpoint(run, best[0].name) if best else last
+    with claimed(run):
+        found = _mended(run)
+        _log_missing(tracked, run)
+        job = WorkerJob(recipe.model_dump(mode="json"), dataset.uri, run.uri, found, ledger)
+        with (
+            _controller_settings(),
+            interruptible(),
+            watched(tracked, run, name, recipe.train.workers, recipe.train.epochs, tell) as watch,
+        ):
+            try:
+                result = _trainer(recipe, job, runs, name, [watch, EndsAtOnce(), *callbacks]).fit()
+            except TrainingFailedError as error:
+                raise cause_of(error) from error
+        last = _outcome(result, run, found)
+        best = Best.of(run, recipe.train).kept() if recipe.train.keep_best else []
+        return _checkpoint(run, best[0].name) if best else last
 
 
 def _trainer(

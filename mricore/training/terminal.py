@@ -13,6 +13,8 @@ from pathlib import Path
 from mricore.data.progress import duration
 from mricore.training.status import Status
 
+Tell = Callable[[str], None]
+"""What takes a line of a training."""
 LOOK_EVERY = 0.5
 """Seconds between two looks at the status."""
 SHORTEST, LONGEST = 3.0, 60.0
@@ -21,12 +23,19 @@ SILENCE = 15.0
 """Seconds of nothing after which it is said what is waited for."""
 
 
+def to_terminal(line: str) -> None:
+    """Where the lines of a training go that runs alone."""
+    print(f"training: {line}", flush=True)
+
+
 @contextmanager
-def progress_lines(path: Path, workers: int, epochs: int, pending: Callable[[], bool]) -> Iterator[None]:
-    """Print what the status file tells while the body runs; ``pending`` as for ``Narrator``."""
+def progress_lines(
+    path: Path, workers: int, epochs: int, pending: Callable[[], bool], tell: Tell
+) -> Iterator[None]:
+    """Tell what the status file says while the body runs; ``pending`` as for ``Narrator``."""
     done = threading.Event()
     narrator = Narrator(workers, epochs, time.monotonic(), pending)
-    thread = threading.Thread(target=_follow, args=(path, narrator, done), daemon=True)
+    thread = threading.Thread(target=_follow, args=(path, narrator, done, tell), daemon=True)
     thread.start()
     try:
         yield
@@ -35,12 +44,12 @@ def progress_lines(path: Path, workers: int, epochs: int, pending: Callable[[], 
         thread.join()
 
 
-def _follow(path: Path, narrator: Narrator, done: threading.Event) -> None:
+def _follow(path: Path, narrator: Narrator, done: threading.Event, tell: Tell) -> None:
     ended = False
     while not ended:
         ended = done.wait(LOOK_EVERY)
         for line in narrator.lines(Status.read(path), time.monotonic(), ended):
-            print(f"training: {line}", flush=True)
+            tell(line)
 
 
 @dataclass

@@ -20,23 +20,25 @@ from mricore.training.checkpoint import Row
 from mricore.training.dashboard import Dashboard
 from mricore.training.status import Pace, Status
 from mricore.training.telemetry import RowLog, Tracked, log_rest
-from mricore.training.terminal import progress_lines
+from mricore.training.terminal import Tell, progress_lines
 
 
 @contextmanager
-def watched(tracked: Tracked, run: Place, name: str, workers: int, epochs: int) -> Iterator[Watch]:
-    """The callback for Ray Train; prints lines of progress while the body runs.
+def watched(
+    tracked: Tracked, run: Place, name: str, workers: int, epochs: int, tell: Tell
+) -> Iterator[Watch]:
+    """The callback for Ray Train; tells lines of progress while the body runs.
 
     Controller and driver are on one node (Ray Train sees to that) and share a temporary folder.
     """
     with tempfile.TemporaryDirectory(prefix="mricore-") as folder:
         status, waiting = Path(folder) / "status.json", Path(folder) / "waiting.json"
         try:
-            with progress_lines(status, workers, epochs, partial(waits_for_room, workers)):
+            with progress_lines(status, workers, epochs, partial(waits_for_room, workers), tell):
                 yield Watch(RowLog(tracked, run, waiting), status, name)
         finally:
             if kept := log_rest(tracked, run, waiting):
-                print(f"training: metrics of {kept:,} steps wait for MLflow; the same command logs them")
+                tell(f"metrics of {kept:,} steps wait for MLflow; the same command logs them")
 
 
 class Watch(UserCallback):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from ray import tune
@@ -17,6 +20,7 @@ from mricore.data.storage import Place
 from mricore.errors import UserError
 from mricore.training.launch import PausedError, gpus_needed, train
 from mricore.training.telemetry import Tracked
+from mricore.training.terminal import Tell
 from mricore.tuning.quiet import quiet_tune
 from mricore.tuning.unstored import Unstored
 
@@ -25,6 +29,10 @@ TRIAL_CPUS = 0.01
 so that a study of one training at a time fits where the training alone fits."""
 TRIAL_FAILURES = 2
 """How often a trial whose own process dies begins again, from its last checkpoint."""
+LOOK = 1.0
+"""Seconds that a trial waits for a line of its training before it looks whether that has ended."""
+LINE, OUTCOME = "line", "outcome"
+"""What a trial reports to Tune: lines on the way, and at last how it ended."""
 
 
 @dataclass(frozen=True)
@@ -57,19 +65,20 @@ def run_study(
     dataset: Place,
     runs: Place,
     max_concurrent: int,
-    ended: Callable[[Outcome], None] = lambda _: None,
+    ended: Callable[[Outcome], None],
+    told: Callable[[str, str], None],
 ) -> dict[str, Outcome]:
     """Train all, at most ``max_concurrent`` at a time; what became of each, by the name of its run.
 
     Each trial continues where an earlier, interrupted study left it, and one that fails stops no other.
-    ``ended`` is called here with each as it ends.
+    ``ended`` is called here with each as it ends, and ``told`` with a run and a line of its progress.
 
     Raises:
         UserError: the cluster is too small for that many trainings at once.
         KeyboardInterrupt: ctrl-C; the study can go on.
     """
     check_room(trials, max_concurrent)
-    watch = _Watch(ended)
+    watch = _Watch(ended, told)
     tracked = {one.run: one.tracked for one in trials}
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(_trial, tracked=tracked), {"CPU": TRIAL_CPUS}),
@@ -127,13 +136,20 @@ def check_room(trials: Sequence[Trial], max_concurrent: int) -> None:
 class _Watch(Unstored, tune.Callback):
     """Collects outcomes as trials end, in the process that called."""
 
-    def __init__(self, ended: Callable[[Outcome], None]) -> None:
+    def __init__(self, ended: Callable[[Outcome], None], told: Callable[[str, str], None]) -> None:
         self.outcomes: dict[str, Outcome] = {}
-        self._ended = ended
+        self._ended, self._told = ended, told
+
+    def on_trial_result(
+        self, iteration: int, trials: Any, trial: Any, result: Mapping[str, Any], **info: Any
+    ) -> None:
+        """A trial reported a line, or its end."""
+        if LINE in result:
+            self._told(trial.config["trial"]["run"], result[LINE])
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """A trial reported how it ended."""
-        self._note(Outcome(**trial.last_result["outcome"]))
+        self._note(Outcome(**trial.last_result[OUTCOME]))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """A trial's own process died too often."""
@@ -156,20 +172,36 @@ def _plain(trial: Trial, dataset: Place, runs: Place) -> dict[str, Any]:
 
 
 def _trial(config: Mapping[str, Any], tracked: Mapping[str, Tracked]) -> None:
-    """Train, and report how it ended: only a process that dies is left to Tune."""
+    """Train, and report how it goes and how it ended: only a process that dies is left to Tune."""
     trial, began = config["trial"], time.monotonic()
-    outcome = Outcome(trial["run"])
+    lines: SimpleQueue[str] = SimpleQueue()
+    with ThreadPoolExecutor(1) as pool:
+        training = pool.submit(_trained, trial, tracked[trial["run"]], lines.put)
+        for line in _until_done(lines, training):
+            tune.report({LINE: line})
+    outcome = replace(_outcome(trial["run"], training), seconds=time.monotonic() - began)
+    tune.report({OUTCOME: asdict(outcome)})
+
+
+def _until_done(lines: SimpleQueue[str], training: Future[str]) -> Iterator[str]:
+    """The lines as they come, to the last."""
+    while not training.done() or not lines.empty():
+        with suppress(Empty):
+            yield lines.get(timeout=LOOK)
+
+
+def _outcome(run: str, training: Future[str]) -> Outcome:
+    outcome = Outcome(run)
     try:
-        outcome = replace(outcome, checkpoint=_trained(trial, tracked[trial["run"]]))
+        return replace(outcome, checkpoint=training.result())
     except UserError as error:
         problem = f"{error.problem} ({error.remedy})"
-        outcome = replace(outcome, problem=problem, paused=isinstance(error, PausedError))
+        return replace(outcome, problem=problem, paused=isinstance(error, PausedError))
     except Exception as error:  # noqa: BLE001 - a fault of one trial must not end the others
-        outcome = replace(outcome, problem=_in_one_line(error), is_ours=True)
-    tune.report({"outcome": asdict(replace(outcome, seconds=time.monotonic() - began))})
+        return replace(outcome, problem=_in_one_line(error), is_ours=True)
 
 
-def _trained(trial: Mapping[str, Any], tracked: Tracked) -> str:
+def _trained(trial: Mapping[str, Any], tracked: Tracked, tell: Tell) -> str:
     """The name of the checkpoint to ship."""
     recipe = validated(trial["recipe"])
     share = recipe.train.cpus_per_worker - TRIAL_CPUS / recipe.train.fewest_workers
@@ -179,6 +211,7 @@ def _trained(trial: Mapping[str, Any], tracked: Tracked) -> str:
         Place(trial["runs"]),
         trial["run"],
         tracked,
+        tell=tell,
     )
     return Path(checkpoint.path).name
 

@@ -21,6 +21,7 @@ from mricore.errors import UserError
 from mricore.objective.health import signs_in
 from mricore.registry.publish import Version
 from mricore.training import launch
+from mricore.training.claim import InUseError
 from mricore.training.launch import RunRecord
 from mricore.training.place import Home, home
 from mricore.training.reading import steps_of
@@ -147,6 +148,8 @@ def _trained(job: Job) -> Job:
     with job.watch.stage("training"):
         try:
             checkpoint = launch.train(job.recipe, job.dataset, job.runs, job.record.name, job.tracked)
+        except InUseError:  # the run in MLflow is the other command's
+            raise
         except BaseException:
             with suppress(UserError):  # a tracking server that is down must not hide the cause
                 end_run(job.tracked, "FAILED")

@@ -122,13 +122,17 @@ def train(run: StudyRun, found: Sequence[Opened], folder: StudyFolder) -> Failur
             failures.append((f"training of {', '.join(one.arms)}", outcome.is_ours))
         print(_told(one, outcome, began["done"], len(found)), flush=True)
 
+    def told(name: str, line: str) -> None:
+        print(f"training {', '.join(by_run[name].arms)}: {line}", flush=True)
+
     waiting_ones = [one for one in found if not one.record.checkpoint]
     for one in waiting_ones:
         for part in (alone(one.training, epoch) for epoch in one.training.read_after):
             if warning := teacher_warning(part.recipe, steps_of(part.recipe, run.manifest)):
                 print(f"{', '.join(reading.arm for reading in part.readings)}: {warning}", flush=True)
     if waiting_ones:
-        run_study([one.trial for one in waiting_ones], run.dataset, run.runs, run.max_concurrent, ended)
+        trials = [one.trial for one in waiting_ones]
+        run_study(trials, run.dataset, run.runs, run.max_concurrent, ended, told)
     return failures
 
 

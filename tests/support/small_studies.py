@@ -32,11 +32,12 @@ class Here:
         self.breaks, self.dies_after = breaks or {}, dies_after
         self.trained = []
 
-    def __call__(self, trials, dataset, runs, max_concurrent, ended):
+    def __call__(self, trials, dataset, runs, max_concurrent, ended, told):
         for trial in trials:
             if self.dies_after is not None and len(self.trained) >= self.dies_after:
                 raise KeyboardInterrupt
             self.trained.append(trial.run)
+            told(trial.run, "step 1/2")
             problem = self.breaks.get(trial.recipe.seed)
             if problem:
                 ended(Outcome(trial.run, **problem))

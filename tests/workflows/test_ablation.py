@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -79,6 +80,8 @@ def test_a_study_gives_the_same_encoders_together_one_by_one_and_after_a_kill(sh
     assert [state for state, *_ in together.values()] == ["finished", "finished", "ill"]
     assert len({encoder for _, _, encoder, _ in together.values()}) == 3
     assert together["ill"][2] == ""
+    told = (short_folder / "together" / "log").read_text()
+    assert re.search(r"^training long, short: step [0-9]+/[0-9]+, epoch 3/3, .*done$", told, re.MULTILINE)
     log = short_folder / "killed" / "log"
     with started(short_folder, "killed", "--max-concurrent", "1") as process:
         end = time.monotonic() + 200

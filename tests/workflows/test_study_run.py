@@ -118,6 +118,7 @@ def test_a_study_is_trained_judged_compared_and_logged_and_goes_on(asked, tmp_pa
     told = capsys.readouterr().out
     assert "short: short run: after 2 steps" in told
     assert "long, same: short run: after 6 steps" in told
+    assert "training long, short, same: step 1/2\n" in told
     assert len(trainer.trained) == 2
     folder = folder_of(tmp_path)
     assert StudyResult.from_json((folder / "study.json").read_bytes()) == result

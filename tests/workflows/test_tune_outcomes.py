@@ -30,16 +30,22 @@ class Tuner:
         for one in SIGNALS:  # as Tune does, which never takes it back
             signal.signal(one, lambda *_: None)
         for config in [] if self.interrupted else self.grid:
-            reported = {}
+            trial = Running({"trial": config}, self.watch)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(study.tune, "report", reported.update)
-                self.trainable({"trial": config})
-            self.watch.on_trial_complete(0, [], Ended(reported))
+                patch.setattr(study.tune, "report", trial.report)
+                self.trainable(trial.config)
+            self.watch.on_trial_complete(0, [], trial)
 
 
-class Ended:
-    def __init__(self, reported):
-        self.last_result = reported
+class Running:
+    """A trial as Tune knows it: its configuration, and the last of what it reported."""
+
+    def __init__(self, config, watch):
+        self.config, self.watch, self.last_result = config, watch, {}
+
+    def report(self, result):
+        self.last_result = result
+        self.watch.on_trial_result(0, [], self, result)
 
 
 @pytest.fixture
@@ -50,11 +56,13 @@ def ended(monkeypatch):
     monkeypatch.setattr(study.tune, "Tuner", Tuner)
     monkeypatch.setattr(study, "check_room", lambda trials, count: None)
 
-    def run(*trainings):
+    def run(*trainings, lines=()):
         todo = iter(trainings)
 
-        def train(_, tracked):
+        def train(_, tracked, tell):
             assert HIDDEN in tracked.tracking_uri
+            for line in lines:
+                tell(line)
             found = next(todo)
             if isinstance(found, Exception):
                 raise found
@@ -67,11 +75,11 @@ def ended(monkeypatch):
         ]
         seen, known = [], HIDDEN
 
-        def tell(outcome):
+        def tell(*told):
             assert known
-            seen.append(outcome)
+            seen.extend(told)
 
-        return run_study(trials, Place("data"), Place("/runs"), 1, tell), seen
+        return run_study(trials, Place("data"), Place("/runs"), 1, tell, tell), seen
 
     return run
 
@@ -92,6 +100,19 @@ def test_every_end_is_an_outcome_and_is_told_when_it_comes(ended):
     ]
     assert [(one.paused, one.is_ours) for one in seen] == [
         *((False, False), (False, False), (True, False), (False, True))
+    ]
+
+
+def test_lines_of_a_training_are_told_with_its_run_to_the_last_one_and_before_its_end(ended):
+    found, seen = ended(
+        "checkpoint_1", study.UserError("ill", "mend it"), lines=("step 1/2", "step 2/2, done")
+    )
+    lines = ["step 1/2", "step 2/2, done"]
+    assert seen == [
+        *(part for line in lines for part in ("run0", line)),
+        found["run0"],
+        *(part for line in lines for part in ("run1", line)),
+        found["run1"],
     ]
 
 
