@@ -15,6 +15,8 @@ from mricore.errors import UserError
 OBJECT_STORE_BYTES = 512 * 1024**2
 JOB_MARK = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Ray sets this variable in the process that ``ray job submit`` starts."""
+TOO_SLOW = ("timed out during startup", "Timed out waiting for file")
+"""What Ray says, in plain Exceptions, where parts of a private cluster take too long to start."""
 
 
 def submitted_as_job() -> bool:
@@ -31,7 +33,7 @@ def ray_session(cpus: int | None = None) -> Iterator[None]:
     authentication.
 
     Raises:
-        UserError: ``RAY_ADDRESS`` names a cluster that cannot be joined.
+        UserError: ``RAY_ADDRESS`` names a cluster that cannot be joined, or this machine is too busy for one.
     """
     if ray.is_initialized():
         yield
@@ -72,15 +74,23 @@ def _join(address: str) -> None:
 
 
 def _start(cpus: int | None) -> None:
-    ray.init(
-        address="local",
-        num_cpus=cpus or len(os.sched_getaffinity(0)),
-        object_store_memory=OBJECT_STORE_BYTES,
-        include_dashboard=False,
-        logging_level=logging.WARNING,
-        log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": _package_root()}},
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cpus or len(os.sched_getaffinity(0)),
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            logging_level=logging.WARNING,
+            log_to_driver=False,
+            runtime_env={"env_vars": {"PYTHONPATH": _package_root()}},
+        )
+    except Exception as error:
+        if not any(sign in str(error) for sign in TOO_SLOW):
+            raise
+        raise UserError(
+            "Ray did not start on this machine in half a minute",
+            "wait until it is less busy; the same command then begins or continues",
+        ) from error
 
 
 def _package_root() -> str:

@@ -1,16 +1,19 @@
-"""One command at a time trains a run.
+"""One command at a time trains a run, or holds a search.
 
 A second one would take the first one's newest checkpoint for what a kill left behind, and remove it. What
-holds a run ends with the process that holds it, however that ends: a lock of the operating system on a file
-in the run's folder, on disks that have locks; and an actor with the run's name in the Ray cluster, wherever
-the run is stored. Commands on two clusters that train one run in one bucket are not told apart.
+holds a place ends with the process that holds it, however it ends: a lock of the operating system on a file,
+in the place itself or, for a bucket, on this machine; and an actor with the place's name in the Ray cluster.
+Commands on two machines without a common cluster that train one run in one bucket are not told apart.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import logging
+import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,15 +21,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
+from ray.exceptions import ActorAlreadyExistsError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from mricore.data.storage import Place
+from mricore.data.storage import Place, readable_errors
 from mricore.errors import UserError
 
 logger = logging.getLogger(__name__)
 FILE = "in_use"
 NAMESPACE = "mricore"
 PATIENCE = 30.0
-"""Seconds after which what a killed command held has surely been given back."""
+"""Seconds in which what a killed command held is given back."""
 LOOK_EVERY = 0.5
 """Seconds between two tries."""
 _CANNOT_LOCK = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -34,28 +39,28 @@ Held = TypeVar("Held")
 
 
 class InUseError(UserError):
-    """Another command trains this run."""
+    """Another command holds the place."""
 
 
 @contextmanager
-def claimed(run: Place) -> Iterator[None]:
-    """Hold a run for the time of the body. Needs a Ray session.
+def claimed(place: Place) -> Iterator[None]:
+    """Hold a place for the time of the body. Needs a Ray session.
 
     Raises:
         InUseError: another command holds it, and does not end within half a minute.
+        UserError: no file can be written there.
     """
-    with _on_disk(run), _in_cluster(run):
+    with _by_file(place), _by_actor(place):
         yield
 
 
 @contextmanager
-def _on_disk(run: Place) -> Iterator[None]:
-    if run.is_remote:
-        yield
-        return
-    path = Path(run.uri) / FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+def _by_file(place: Place) -> Iterator[None]:
+    path = _file_of(place)
+    with readable_errors(place.uri):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    with file:
 
         def lock() -> bool:
             try:
@@ -65,24 +70,37 @@ def _on_disk(run: Place) -> Iterator[None]:
             except OSError as error:
                 if error.errno not in _CANNOT_LOCK:
                     raise
-                logger.warning("files cannot be locked here: a second command on this run is not noticed")
+                logger.warning("the disk has no locks: only commands of one Ray cluster are told apart")
             return True
 
-        _patiently(lock, run)
+        with readable_errors(place.uri):
+            _patiently(lock, place)
         yield
 
 
+def _file_of(place: Place) -> Path:
+    if place.is_remote:
+        return Path(tempfile.gettempdir()) / f"mricore-{os.getuid()}" / _digest(place)
+    return Path(place.uri) / FILE
+
+
 @contextmanager
-def _in_cluster(run: Place) -> Iterator[None]:
-    options: dict[str, Any] = {"name": f"training {run.uri}", "namespace": NAMESPACE, "num_cpus": 0}
+def _by_actor(place: Place) -> Iterator[None]:
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options: dict[str, Any] = {
+        "name": f"mricore {_digest(place)}",
+        "namespace": NAMESPACE,
+        "num_cpus": 0,
+        "scheduling_strategy": here,
+    }
 
     def create() -> Any:
         try:
             return ray.remote(_Holder).options(**options).remote()
-        except ValueError:  # the name is taken
+        except ActorAlreadyExistsError:
             return None
 
-    holder = _patiently(create, run)
+    holder = _patiently(create, place)
     try:
         yield
     finally:
@@ -93,14 +111,23 @@ class _Holder:
     """Does nothing: that it is there is all. It ends with the process that made it."""
 
 
-def _patiently(take: Callable[[], Held], run: Place) -> Held:
+def _digest(place: Place) -> str:
+    return hashlib.sha256(place.uri.encode()).hexdigest()[:16]
+
+
+def _patiently(take: Callable[[], Held], place: Place) -> Held:
     """What ``take`` gives, as soon as it is true."""
-    end = time.monotonic() + PATIENCE
+    name, end = place.uri.rsplit("/", 1)[-1], time.monotonic() + PATIENCE
+    told = False
     while not (held := take()):
         if time.monotonic() > end:
             raise InUseError(
-                f"another command trains {run.uri.rsplit('/', 1)[-1]}",
-                "wait for its end, or stop it; the same command then continues",
+                f"another command works on {name}",
+                "wait for its end, or stop it; if its machine was lost, wait two minutes; the same command "
+                "then continues",
             )
+        if not told:
+            print(f"another command works on {name}: waiting {PATIENCE:.0f} s for its end", flush=True)
+            told = True
         time.sleep(LOOK_EVERY)
     return held

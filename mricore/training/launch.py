@@ -30,7 +30,6 @@ from mricore.data.storage import Place
 from mricore.errors import UserError
 from mricore.training.best import Best
 from mricore.training.checkpoint import STATE, epochs_of, rows_of
-from mricore.training.claim import claimed
 from mricore.training.failures import EndsAtOnce, cause_of, interruptible
 from mricore.training.patience import patient
 from mricore.training.stored import Stored
@@ -115,6 +114,11 @@ def run_name(recipe: Recipe, manifest: Manifest, attempt: int = 0) -> str:
     return f"{recipe.name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}{suffix}"
 
 
+def training(runs: Place, recipe: Recipe, manifest: Manifest) -> Place:
+    """What a command holds that trains this recipe on these slices, at whatever attempt."""
+    return Place(runs.joined(run_name(recipe, manifest)))
+
+
 def read_record(runs: Place, name: str) -> RunRecord | None:
     """The record of an earlier run of that name, if any.
 
@@ -175,34 +179,34 @@ def train(
 ) -> Checkpoint:
     """Train to the end and return the checkpoint to ship; continues a run that was interrupted.
 
+    The caller holds the run (``claimed``), or knows that nobody else trains it.
+
     That is the last one, or with ``train.keep_best`` the one that was judged best. ``callbacks`` also hear of
     every report, in Ray Train's controller; a ``UserError`` that one raises there ends the run. ``tell`` gets
     lines of progress.
 
     Raises:
-        InUseError: another command trains this run.
         UserError: resources are missing, the run is ill, no checkpoint is whole, a shard is damaged, or
             storage is away for more than a minute.
         KeyboardInterrupt: ctrl-C; the run can go on.
     """
     check_resources(recipe)
     run = Place(runs.joined(name))
-    with claimed(run):
-        found = _mended(run)
-        _log_missing(tracked, run)
-        job = WorkerJob(recipe.model_dump(mode="json"), dataset.uri, run.uri, found, ledger)
-        with (
-            _controller_settings(),
-            interruptible(),
-            watched(tracked, run, name, recipe.train.workers, recipe.train.epochs, tell) as watch,
-        ):
-            try:
-                result = _trainer(recipe, job, runs, name, [watch, EndsAtOnce(), *callbacks]).fit()
-            except TrainingFailedError as error:
-                raise cause_of(error) from error
-        last = _outcome(result, run, found)
-        best = Best.of(run, recipe.train).kept() if recipe.train.keep_best else []
-        return _checkpoint(run, best[0].name) if best else last
+    found = _mended(run)
+    _log_missing(tracked, run)
+    job = WorkerJob(recipe.model_dump(mode="json"), dataset.uri, run.uri, found, ledger)
+    with (
+        _controller_settings(),
+        interruptible(),
+        watched(tracked, run, name, recipe.train.workers, recipe.train.epochs, tell) as watch,
+    ):
+        try:
+            result = _trainer(recipe, job, runs, name, [watch, EndsAtOnce(), *callbacks]).fit()
+        except TrainingFailedError as error:
+            raise cause_of(error) from error
+    last = _outcome(result, run, found)
+    best = Best.of(run, recipe.train).kept() if recipe.train.keep_best else []
+    return _checkpoint(run, best[0].name) if best else last
 
 
 def _trainer(

@@ -21,7 +21,7 @@ from mricore.errors import UserError
 from mricore.objective.health import signs_in
 from mricore.registry.publish import Version
 from mricore.training import launch
-from mricore.training.claim import InUseError
+from mricore.training.claim import claimed
 from mricore.training.launch import RunRecord
 from mricore.training.place import Home, home
 from mricore.training.reading import steps_of
@@ -35,7 +35,7 @@ from mricore.workflows.dataset import curated_dataset
 from mricore.workflows.initial import with_weights
 from mricore.workflows.judgement import Judgement, judge_run
 from mricore.workflows.publication import Candidate, registered
-from mricore.workflows.runs import open_run
+from mricore.workflows.runs import open_run, runs_of
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Job:
     @property
     def runs(self) -> Place:
         """Where runs live."""
-        return Place(self.home.outputs.joined("runs"))
+        return runs_of(self.home)
 
     def stored(self, **changes: object) -> Job:
         """The same job with a changed record, which is also written."""
@@ -111,13 +111,12 @@ def pretrain(request: Request) -> RunRecord:
                 request.data, where.outputs, recipe.curation, request.key_file
             )
         print(describe(manifest))
-        job = _opened(recipe, where, dataset, manifest, watch, request.fresh)
-        if job.record.finished:
-            print("this run is finished; use --fresh to train again")
-        else:
-            job = _trained(job)
-    if not job.record.finished:
-        job = _finished(job)
+        with claimed(launch.training(runs_of(where), recipe, manifest)):
+            job = _opened(recipe, where, dataset, manifest, watch, request.fresh)
+            if job.record.finished:
+                print("this run is finished; use --fresh to train again")
+            else:
+                job = _finished(_trained(job))
     print(summary.last_lines(job.record, job.home, job.recipe, job.dataset.joined(MANIFEST), job.tracked))
     return job.record
 
@@ -134,8 +133,7 @@ def _first_line(request: Request, recipe: Recipe) -> str:
 def _opened(
     recipe: Recipe, where: Home, dataset: Place, manifest: Manifest, watch: Stopwatch, fresh: bool
 ) -> Job:
-    runs = Place(where.outputs.joined("runs"))
-    record, tracked = open_run(recipe, where, runs, manifest, fresh=fresh, dataset=dataset)
+    record, tracked = open_run(recipe, where, runs_of(where), manifest, fresh=fresh, dataset=dataset)
     return Job(recipe, where, dataset, manifest, record, tracked, watch)
 
 
@@ -148,8 +146,6 @@ def _trained(job: Job) -> Job:
     with job.watch.stage("training"):
         try:
             checkpoint = launch.train(job.recipe, job.dataset, job.runs, job.record.name, job.tracked)
-        except InUseError:  # the run in MLflow is the other command's
-            raise
         except BaseException:
             with suppress(UserError):  # a tracking server that is down must not hide the cause
                 end_run(job.tracked, "FAILED")

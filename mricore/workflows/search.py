@@ -19,6 +19,7 @@ from mricore.data.storage import Place, place
 from mricore.errors import UserError, shareable
 from mricore.revision import code_revision
 from mricore.training import launch
+from mricore.training.claim import claimed
 from mricore.training.place import Home, home
 from mricore.training.reading import plan_of
 from mricore.training.telemetry import Tracked, require_tracking
@@ -38,7 +39,7 @@ from mricore.tuning.search_trial import SearchTrial
 from mricore.workflows.dataset import curated_dataset
 from mricore.workflows.initial import with_weights
 from mricore.workflows.labelled_data import FOLDER, PHANTOMS, task_folder
-from mricore.workflows.runs import latest_run, open_run, reopened
+from mricore.workflows.runs import latest_run, open_run, reopened, runs_of
 from mricore.workflows.search_text import NOTE, commands, line, table
 
 RESULT, TABLE = "search.json", "search.txt"
@@ -96,7 +97,8 @@ def search(request: SearchRequest) -> list[TrialResult]:
         )
         run = _Run(request, asked, recipe, where, dataset, manifest)
         print(f"search: {name}: {request.samples} trials of {steps:,} steps", flush=True)
-        run_search(asked, recipe, where.tracking_uri, run.prepare, run.tell)
+        with claimed(folder):
+            run_search(asked, recipe, where.tracking_uri, run.prepare, run.tell)
     return run.told()
 
 
@@ -117,7 +119,7 @@ class _Run:
             recipe = apply_overrides(self.recipe, assignments(settings))
         except UserError:
             return None
-        runs = Place(self.home.outputs.joined("runs"))
+        runs = runs_of(self.home)
         run, tracked = self._run(number, settings, recipe, runs)
         trial = SearchTrial(
             number=number,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from mricore.config.schema import Recipe
@@ -14,6 +15,7 @@ from mricore.errors import shareable
 from mricore.study_records import State
 from mricore.training import launch
 from mricore.training.checkpoint import Row
+from mricore.training.claim import claimed
 from mricore.training.kept import KeptEpochs
 from mricore.training.launch import RunRecord
 from mricore.training.place import Home
@@ -21,7 +23,7 @@ from mricore.training.reading import steps_of
 from mricore.training.short_runs import teacher_warning
 from mricore.training.telemetry import Tracked
 from mricore.tuning.study import Outcome, Trial, run_study
-from mricore.workflows.runs import latest_run, open_run
+from mricore.workflows.runs import latest_run, open_run, runs_of
 from mricore.workflows.study_folder import StudyFolder
 from mricore.workflows.study_judging import Judging
 from mricore.workflows.study_trainings import Training, alone, without
@@ -52,7 +54,7 @@ class StudyRun:
     @property
     def runs(self) -> Place:
         """Where runs live."""
-        return Place(self.home.outputs.joined("runs"))
+        return runs_of(self.home)
 
 
 @dataclass
@@ -96,6 +98,19 @@ def untrained_yet(run: StudyRun, trainings: Sequence[Training]) -> list[Training
     return [
         one for one, record in zip(trainings, records, strict=True) if record is None or not record.checkpoint
     ]
+
+
+@contextmanager
+def held(run: StudyRun, trainings: Sequence[Training]) -> Iterator[None]:
+    """No other command begins or trains them meanwhile.
+
+    Raises:
+        InUseError: one does.
+    """
+    with ExitStack() as claims:
+        for place in dict.fromkeys(launch.training(run.runs, one.recipe, run.manifest) for one in trainings):
+            claims.enter_context(claimed(place))
+        yield
 
 
 def opened(run: StudyRun, training: Training) -> Opened:

@@ -26,6 +26,7 @@ from mricore.workflows.study_launch import (
     Opened,
     StudyRun,
     as_runs_allow,
+    held,
     opened,
     train,
     untrained_yet,
@@ -43,10 +44,11 @@ def run_all(run: StudyRun, trainings: Sequence[Training]) -> tuple[StudyResult, 
     trainings = as_runs_allow(run, trainings)
     to_train = untrained_yet(run, trainings)
     check_room([Trial(one.recipe, "", Tracked("", "", "")) for one in to_train], run.max_concurrent)
-    found = [opened(run, one) for one in trainings]
-    folder, parent = _begun(run, found)
-    failures = make_untrained(run, folder)
-    failures += train(run, found, folder)
+    with held(run, to_train):
+        found = [opened(run, one) for one in trainings]
+        folder, parent = _begun(run, found)
+        failures = make_untrained(run, folder)
+        failures += train(run, found, folder)
     failures += read_encoders(run, found, folder)
     judgements: list[Judgement] = []
     if run.tasks:

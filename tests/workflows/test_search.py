@@ -17,6 +17,7 @@ from mricore.config.recipes import recipe_named
 from mricore.config.search import assignments, load_space
 from mricore.data.manifest import read_manifest
 from mricore.data.storage import place
+from mricore.training import claim
 from mricore.training.launch import run_name
 from mricore.training.place import home
 from mricore.training.validation import with_labelled_task
@@ -207,6 +208,18 @@ def test_more_trainings_at_once_than_there_is_room_for_are_refused(folder, capsy
     asked = arguments(folder, "--task", "phantoms", "--max-concurrent", "2")
     assert run(search_main, asked) == 2
     assert "2 trainings at once need 4 CPUs" in capsys.readouterr().err
+
+
+def test_a_second_search_is_refused(folder, capsys, ray_cluster, monkeypatch):
+    monkeypatch.setattr(claim, "PATIENCE", 0.0)
+    asked = arguments(folder, "--task", "phantoms")
+    codes = []
+    monkeypatch.setattr(
+        "mricore.workflows.search.run_search", lambda *_: codes.append(run(search_main, asked))
+    )
+    assert run(search_main, asked) == 2  # its trials are taken by the second command, so none has ended
+    assert codes == [2]
+    assert capsys.readouterr().err.count("another command works on ") == 1
 
 
 def test_the_manual_names_every_argument(capsys):

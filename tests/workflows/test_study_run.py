@@ -22,7 +22,9 @@ from mricore.evaluation.pictures import load_pictures
 from mricore.evaluation.tasks.reading import read_volumes
 from mricore.model.embedder import Embedder
 from mricore.study_records import StudyResult
+from mricore.training import claim
 from mricore.training.checkpoint import read_shipped, shipped, snapshot
+from mricore.training.claim import InUseError, claimed
 from mricore.training.initial import initial_state
 from mricore.workflows.ablate import AblationRequest, ablate
 from mricore.workflows.evaluate import read_tasks
@@ -110,6 +112,29 @@ def asked(given, tmp_path, monkeypatch):
 
 def folder_of(tmp_path):
     return tmp_path / "outputs/studies/arms"
+
+
+def test_no_other_command_trains_the_runs_of_a_study_meanwhile(asked, monkeypatch):
+    monkeypatch.setattr(claim, "PATIENCE", 0.0)
+    runs = []
+
+    class Another(Here):
+        """Trains nothing: it is interrupted. Before that, another command wants each of the runs."""
+
+        def __call__(self, trials, dataset, place_of_runs, *others):
+            runs.extend(Place(place_of_runs.joined(trial.run)) for trial in trials)
+            for run in runs:
+                with pytest.raises(InUseError), claimed(run):
+                    pass
+            super().__call__(trials, dataset, place_of_runs, *others)
+
+    with pytest.raises(KeyboardInterrupt):
+        asked(Another(dies_after=0))
+    assert len(runs) == 2
+    monkeypatch.setattr(claim, "PATIENCE", 20.0)
+    for run in runs:
+        with claimed(run):
+            pass
 
 
 def test_a_study_is_trained_judged_compared_and_logged_and_goes_on(asked, tmp_path, capsys):
