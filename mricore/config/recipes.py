@@ -58,8 +58,8 @@ def tiny() -> Recipe:
 def tiny_mae() -> Recipe:
     """MAE on the encoder and the data of ``tiny``.
 
-    Source: arXiv 2111.06377, the rival objective of paper section 2.1.1, at toy size; targets are pixels as they
-    are, which MAE's own ablation (table 1d) finds a little worse in its long runs.
+    Source: arXiv 2111.06377, the rival objective of paper section 2.1.1, at toy size; targets are pixels as
+    they are, which MAE's own ablation (table 1d) finds a little worse in its long runs.
     Command: ``python jobs/pretrain.py tiny_mae``.
     Hardware and time: 2 CPU cores, about 2 minutes on the generated collection.
     Score: see docs/log.md.

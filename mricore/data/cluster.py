@@ -24,6 +24,11 @@ def submitted_as_job() -> bool:
     return JOB_MARK in os.environ
 
 
+def is_shared() -> bool:
+    """Whether other commands can be in the cluster that ``ray_session`` joins."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
 @contextmanager
 def ray_session(cpus: int | None = None) -> Iterator[None]:
     """Join the cluster that ``RAY_ADDRESS`` names, or start a private one on this machine and end it after.
@@ -41,9 +46,8 @@ def ray_session(cpus: int | None = None) -> Iterator[None]:
     # A new private cluster gets token authentication from Ray itself, which says so in three lines.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # else each line of a worker is shown twice
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        _join(address)
+    if is_shared():
+        _join(os.environ["RAY_ADDRESS"])
     else:
         _start(cpus)
     _quiet()

@@ -2,8 +2,9 @@
 
 A second one would take the first one's newest checkpoint for what a kill left behind, and remove it. What
 holds a place ends with the process that holds it, however it ends: a lock of the operating system on a file,
-in the place itself or, for a bucket, on this machine; and an actor with the place's name in the Ray cluster.
-Commands on two machines without a common cluster that train one run in one bucket are not told apart.
+in the place itself or, for a bucket, on this machine; and in a cluster that commands share an actor with the
+place's name. Commands on two machines without a common cluster that train one run in one bucket are not told
+apart.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ import ray
 from ray.exceptions import ActorAlreadyExistsError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from mricore.data.cluster import is_shared
 from mricore.data.storage import Place, readable_errors
 from mricore.errors import UserError
 
@@ -50,7 +52,7 @@ def claimed(place: Place) -> Iterator[None]:
         InUseError: another command holds it, and does not end within half a minute.
         UserError: no file can be written there.
     """
-    with _by_file(place), _by_actor(place):
+    with _by_file(place), _by_actor(place) if is_shared() else nullcontext():
         yield
 
 

@@ -43,8 +43,28 @@ def impatient(monkeypatch, tmp_path):
     return wait
 
 
+@pytest.fixture
+def shared(monkeypatch):
+    """As if this cluster had been joined."""
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+
+
+def test_in_a_cluster_of_its_own_a_command_needs_no_actor(tmp_path, monkeypatch, impatient):
+    def names():
+        return {one["name"] for one in ray.util.list_named_actors(all_namespaces=True)}
+
+    before = names()
+    with claimed(Place(str(tmp_path / "run"))):
+        assert names() == before
+        monkeypatch.setenv("RAY_ADDRESS", "auto")
+        with claimed(Place(str(tmp_path / "other"))):
+            (name,) = names() - before
+    assert str(tmp_path) not in name
+
+
 @pytest.mark.parametrize("where", ["bucket", "disk"])
 @pytest.mark.parametrize("by", ["file and actor", "file", "actor"])
+@pytest.mark.usefixtures("shared")
 def test_a_second_claim_is_refused_and_one_after_it_is_not(where, by, tmp_path, impatient, capsys):
     run = BUCKET if where == "bucket" else Place(str(tmp_path / "runs/tiny-0123456789"))
     hold = {"file and actor": claimed, "file": claim._by_file, "actor": claim._by_actor}[by]
