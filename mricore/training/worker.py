@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -56,7 +57,15 @@ class WorkerJob:
 
 def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     """Train from the last checkpoint to the end; returns the last step, or step and sign of an illness."""
-    job = WorkerJob(**settings)
+    try:
+        return _trained(WorkerJob(**settings))
+    finally:
+        # Ray ends the process group next. DDP that is the last to hold it would end it with Python's lock
+        # held, for which a thread of the group may wait: for ever.
+        gc.collect()
+
+
+def _trained(job: WorkerJob) -> dict[str, Any]:
     recipe = validated(job.recipe)
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()

@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from groups import in_group
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -62,21 +62,18 @@ def exchanges(rank):
 
 
 def work(rank, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORKERS)
     plain, uncounted = gradients(rank, timed=False)
     counted, seconds = gradients(rank, timed=True)
     if rank == 0:
         torch.save((plain, counted, uncounted, seconds, exchanges(rank)), f"{folder}/found")
     else:
         exchanges(rank)
-    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("group")
-    mp.spawn(work, (str(folder),), nprocs=WORKERS)
+    in_group(work, WORKERS, folder, str(folder))
     return torch.load(folder / "found")
 
 

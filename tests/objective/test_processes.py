@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from groups import in_group
 from whole_step import targets_and_losses
 
 from mricore.augment.masks import draw_kept_patches, draw_masks
@@ -65,9 +65,7 @@ def step(rows, counts, method, communicator):
     return (mae_step if method == "mae" else dinov2_step)(rows, counts, method, communicator)
 
 
-def worker(rank, store, counts, results):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+def worker(rank, counts, results):
     start = sum(counts[:rank])
     found = {}
     for method in METHODS:
@@ -77,14 +75,13 @@ def worker(rank, store, counts, results):
         found[method] = shares
     if rank == 0:
         torch.save(found, results)
-    dist.destroy_process_group()
 
 
 @pytest.mark.numerics
 @pytest.mark.parametrize("counts", [(4, 4), (3, 5)])
 def test_two_processes_equal_one(tmp_path, counts):
     results = tmp_path / "results.pt"
-    mp.spawn(worker, (str(tmp_path / "store"), counts, str(results)), nprocs=2)
+    in_group(worker, 2, tmp_path, counts, str(results))
     together = torch.load(results, weights_only=True)
     for method in METHODS:
         alone = step(slice(0, SLICES), (SLICES,), method, Alone())

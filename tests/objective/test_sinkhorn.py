@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import reference
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
+from groups import in_group
 
 from mricore.objective import passes
 from mricore.objective.communication import Alone, ProcessGroup
@@ -65,21 +64,18 @@ def test_without_rows_there_are_no_targets():
 TEMPERATURES = (0.1, 1e-4)
 
 
-def worker(rank, store, counts, results):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+def worker(rank, counts, results):
     start = sum(counts[:rank])
     own = torch.from_numpy(drawn(sum(counts), 1.0)).float()[start : start + counts[rank]]
     found = [sinkhorn_targets(own, temperature, ProcessGroup()) for temperature in TEMPERATURES]
     torch.save(found, f"{results}{rank}")
-    dist.destroy_process_group()
 
 
 @pytest.mark.numerics
 @pytest.mark.parametrize("counts", [(5, 0), (0, 0), (2, 7)])
 def test_workers_share_the_batch_also_if_one_has_no_row(tmp_path, counts):
     results = tmp_path / "rank"
-    mp.spawn(worker, (str(tmp_path / "store"), counts, str(results)), nprocs=2)
+    in_group(worker, 2, tmp_path, counts, str(results))
     found = [torch.load(f"{results}{rank}", weights_only=True) for rank in range(2)]
     for temperature, *parts in zip(TEMPERATURES, *found, strict=True):
         assert tuple(len(part) for part in parts) == counts

@@ -1,13 +1,12 @@
 """Steps on slices in memory, by one process or by a worker of a group, with nothing but the step itself."""
 
-import os
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from groups import in_group
 
 from mricore.data.batch import FULL, Batch, Slices
 from mricore.objective.communication import Alone, ProcessGroup
@@ -68,20 +67,16 @@ def trained(recipe, counts, steps, load=None, save=None):
     return rows, taken and taken.tensors
 
 
-def _worker(rank, workers, store, function, arguments, results):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=workers)
+def _worker(rank, function, arguments, results):
     found = function(*arguments)
     if rank == 0:
         torch.save(found, results)
     dist.barrier()
-    dist.destroy_process_group()
 
 
 def in_processes(workers, folder, function, *arguments):
     """What ``function`` returns in the first of several processes of a gloo group."""
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     folder.mkdir()
     results = folder / "results.pt"
-    mp.spawn(_worker, (workers, str(folder / "store"), function, arguments, str(results)), nprocs=workers)
+    in_group(_worker, workers, folder, function, arguments, str(results))
     return torch.load(results, weights_only=True)

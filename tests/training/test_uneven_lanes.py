@@ -1,12 +1,10 @@
 """Workers that do not divide the lanes: what a run has when a machine is lost."""
 
-import os
 from collections import Counter
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
+from groups import in_group
 from records import small_dataset
 from small import losses, small_loop, small_recipe
 
@@ -59,23 +57,18 @@ def test_more_workers_than_lanes_are_refused():
         small_recipe("train.workers=8")
 
 
-def worker(rank, dataset, settings, store, results):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=3)
+def worker(rank, dataset, settings, results):
     recipe = small_recipe(*settings)
     state = initial_state(recipe, torch.device("cpu"))
     forward = wrapped(state, recipe, 3)
     trace = losses(small_loop(Place(dataset), recipe, ProcessGroup(), state, forward))
     if rank == 0:
         torch.save(trace, results)
-    dist.destroy_process_group()
 
 
 @pytest.mark.numerics
 def test_three_workers_of_four_lanes_give_the_losses_of_one(tmp_path, dataset):
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     settings = ("train.epochs=1",)
-    arguments = (dataset.uri, settings, str(tmp_path / "store"), str(tmp_path / "trace.pt"))
-    mp.spawn(worker, arguments, nprocs=3)
+    in_group(worker, 3, tmp_path, dataset.uri, settings, str(tmp_path / "trace.pt"))
     together = torch.load(tmp_path / "trace.pt", weights_only=True)
     assert together == pytest.approx(losses(small_loop(dataset, small_recipe(*settings))), rel=2e-5)

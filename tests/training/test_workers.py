@@ -1,11 +1,9 @@
 """One process and two gloo processes train alike on the same global batches."""
 
-import os
-
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from groups import in_group
 from records import small_dataset
 from small import MAE, small_loop, small_recipe
 from torch.nn.parallel import DistributedDataParallel
@@ -41,16 +39,13 @@ def traced(loop):
     }
 
 
-def worker(rank, dataset, settings, store, results):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+def worker(rank, dataset, settings, results):
     recipe = small_recipe(*settings)
     state = initial_state(recipe, torch.device("cpu"))
     forward = DistributedDataParallel(state.student)
     trace = traced(small_loop(Place(dataset), recipe, ProcessGroup(), state, forward))
     if rank == 0:
         torch.save(trace, results)
-    dist.destroy_process_group()
 
 
 @pytest.mark.numerics
@@ -60,9 +55,7 @@ def test_two_processes_give_the_losses_of_one(tmp_path, run):
     small_dataset(place(str(dataset)), 75)
     torch.set_num_threads(1)
     alone = traced(small_loop(place(str(dataset)), small_recipe(*RUNS[run])))
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    arguments = (str(dataset), RUNS[run], str(tmp_path / "store"), str(tmp_path / "trace.pt"))
-    mp.spawn(worker, arguments, nprocs=2)
+    in_group(worker, 2, tmp_path, str(dataset), RUNS[run], str(tmp_path / "trace.pt"))
     together = torch.load(tmp_path / "trace.pt", weights_only=True)
     assert together.keys() == alone.keys()
     assert len(alone) == 5
@@ -73,19 +66,15 @@ def test_two_processes_give_the_losses_of_one(tmp_path, run):
         assert together[step][1] == pytest.approx(norm, rel=1e-3), step
 
 
-def gauged(rank, dataset, settings, store, results):
-    torch.set_num_threads(1)
-    if store:
-        dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+def gauged(rank, dataset, settings, results):
+    together = dist.is_initialized()
     recipe = small_recipe(*settings)
     state = initial_state(recipe, torch.device("cpu"))
-    forward = DistributedDataParallel(state.student) if store else None
-    communicator = ProcessGroup() if store else None
+    forward = DistributedDataParallel(state.student) if together else None
+    communicator = ProcessGroup() if together else None
     (report,) = small_loop(Place(dataset), recipe, communicator, state, forward, stop_after=1).run()
     if rank == 0:
         torch.save({name: value for name, value in report.rows[0].items() if "gauge/" in name}, results)
-    if store:
-        dist.destroy_process_group()
 
 
 @pytest.mark.numerics
@@ -94,10 +83,9 @@ def test_two_processes_see_the_health_of_one(tmp_path, run):
     """What pauses a run must not depend on the number of workers."""
     dataset = tmp_path / "dataset"
     small_dataset(place(str(dataset)), 75)
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    gauged(0, str(dataset), RUNS[run], "", str(tmp_path / "one.pt"))
-    arguments = (str(dataset), RUNS[run], str(tmp_path / "store"), str(tmp_path / "two.pt"))
-    mp.spawn(gauged, arguments, nprocs=2)
+    torch.set_num_threads(1)
+    gauged(0, str(dataset), RUNS[run], str(tmp_path / "one.pt"))
+    in_group(gauged, 2, tmp_path, str(dataset), RUNS[run], str(tmp_path / "two.pt"))
     one, two = (torch.load(tmp_path / name, weights_only=True) for name in ("one.pt", "two.pt"))
     assert {"gauge/rank", "gauge/drift", "gauge/update_norm"} <= one.keys()
     assert two == pytest.approx(one, rel=1e-3)
