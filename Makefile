@@ -21,7 +21,7 @@ setup: .venv/.installed  ## create .venv with the pinned dependencies and the pa
 pretrain: setup  ## DICOM in, registered encoder and report out; DATA=/path/to/dicom for your own
 	$(BIN)/python jobs/pretrain.py $(RECIPE) $(if $(DATA),--data "$(DATA)") $(ARGS)
 
-test: setup  ## all tests but the slow ones, in two processes (about 10 minutes on 2 cores)
+test: setup  ## all tests but the slow ones, in two processes (about 12 minutes on 2 cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
 
 test-all: setup  ## every test that this machine can run
