@@ -21,6 +21,11 @@ class Home:
     tracking_uri: str
 
     @property
+    def runs(self) -> Place:
+        """Where runs live."""
+        return Place(self.outputs.joined("runs"))
+
+    @property
     def shown(self) -> str:
         """``tracking_uri`` as it may be printed."""
         return without_credentials(self.tracking_uri)

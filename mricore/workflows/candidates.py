@@ -40,7 +40,7 @@ def candidate_of(text: str, where: Home) -> Candidate:
     if text.startswith(STUDIES):
         return _arm(text, where)
     name = run_tags(where.tracking_uri, text).get(RUN_NAME, "") if _MLFLOW_ID.fullmatch(text) else text
-    runs = Place(where.outputs.joined("runs"))
+    runs = where.runs
     record = read_record(runs, name) if _PLAIN.fullmatch(name) else None
     if record is None:
         raise UserError(

@@ -35,7 +35,7 @@ from mricore.workflows.dataset import curated_dataset
 from mricore.workflows.initial import with_weights
 from mricore.workflows.judgement import Judgement, judge_run
 from mricore.workflows.publication import Candidate, registered
-from mricore.workflows.runs import open_run, runs_of
+from mricore.workflows.runs import open_run
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Job:
     @property
     def runs(self) -> Place:
         """Where runs live."""
-        return runs_of(self.home)
+        return self.home.runs
 
     def stored(self, **changes: object) -> Job:
         """The same job with a changed record, which is also written."""
@@ -111,7 +111,7 @@ def pretrain(request: Request) -> RunRecord:
                 request.data, where.outputs, recipe.curation, request.key_file
             )
         print(describe(manifest))
-        with claimed(launch.training(runs_of(where), recipe, manifest)):
+        with claimed(launch.training(where.runs, recipe, manifest)):
             job = _opened(recipe, where, dataset, manifest, watch, request.fresh)
             if job.record.finished:
                 print("this run is finished; use --fresh to train again")
@@ -133,7 +133,7 @@ def _first_line(request: Request, recipe: Recipe) -> str:
 def _opened(
     recipe: Recipe, where: Home, dataset: Place, manifest: Manifest, watch: Stopwatch, fresh: bool
 ) -> Job:
-    record, tracked = open_run(recipe, where, runs_of(where), manifest, fresh=fresh, dataset=dataset)
+    record, tracked = open_run(recipe, where, where.runs, manifest, fresh=fresh, dataset=dataset)
     return Job(recipe, where, dataset, manifest, record, tracked, watch)
 
 

@@ -61,11 +61,6 @@ def reopened(record: RunRecord, where: Home, runs: Place) -> Tracked:
     return tracked
 
 
-def runs_of(where: Home) -> Place:
-    """Where runs live."""
-    return Place(where.outputs.joined("runs"))
-
-
 def latest_run(recipe: Recipe, runs: Place, manifest: Manifest) -> tuple[int, RunRecord | None]:
     """The last attempt at this recipe on this dataset, and its record, if any was begun.
 

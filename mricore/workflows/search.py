@@ -39,7 +39,7 @@ from mricore.tuning.search_trial import SearchTrial
 from mricore.workflows.dataset import curated_dataset
 from mricore.workflows.initial import with_weights
 from mricore.workflows.labelled_data import FOLDER, PHANTOMS, task_folder
-from mricore.workflows.runs import latest_run, open_run, reopened, runs_of
+from mricore.workflows.runs import latest_run, open_run, reopened
 from mricore.workflows.search_text import NOTE, commands, line, table
 
 RESULT, TABLE = "search.json", "search.txt"
@@ -119,7 +119,7 @@ class _Run:
             recipe = apply_overrides(self.recipe, assignments(settings))
         except UserError:
             return None
-        runs = runs_of(self.home)
+        runs = self.home.runs
         run, tracked = self._run(number, settings, recipe, runs)
         trial = SearchTrial(
             number=number,

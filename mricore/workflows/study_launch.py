@@ -23,7 +23,7 @@ from mricore.training.reading import steps_of
 from mricore.training.short_runs import teacher_warning
 from mricore.training.telemetry import Tracked
 from mricore.tuning.study import Outcome, Trial, run_study
-from mricore.workflows.runs import latest_run, open_run, runs_of
+from mricore.workflows.runs import latest_run, open_run
 from mricore.workflows.study_folder import StudyFolder
 from mricore.workflows.study_judging import Judging
 from mricore.workflows.study_trainings import Training, alone, without
@@ -54,7 +54,7 @@ class StudyRun:
     @property
     def runs(self) -> Place:
         """Where runs live."""
-        return runs_of(self.home)
+        return self.home.runs
 
 
 @dataclass

@@ -19,6 +19,6 @@ def _member(rank, work, workers, store, arguments):
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=workers)
     work(rank, *arguments)
     # DDP that is the last to hold the group ends it with Python's lock held, for which a thread of the group
-    # may wait: for ever, once in some thousand times
+    # may wait: for ever
     gc.collect()
     dist.destroy_process_group()
